@@ -1,0 +1,194 @@
+package deliver
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+)
+
+// Defaults of [Config], used where the field is zero.
+const (
+	// DefaultRequestTimeout ends a delivery altogether. Mastodon and Lemmy answer within 10 s or not at all, but small
+	// servers verify a signature by fetching the key first; a time-out too short means the same work twice.
+	DefaultRequestTimeout = 30 * time.Second
+	// DefaultConnectTimeout covers DNS and TCP: three SYNs (0 s, 1 s, 3 s) and some patience.
+	DefaultConnectTimeout = 10 * time.Second
+	// DefaultTLSTimeout is for the handshake alone.
+	DefaultTLSTimeout = 10 * time.Second
+	// DefaultHeaderTimeout runs from the last byte of the request to the header of the answer.
+	DefaultHeaderTimeout = 25 * time.Second
+	// DefaultIdleTimeout closes a connection before the other side does: nginx does after 75 s, others after 60 s.
+	DefaultIdleTimeout = 55 * time.Second
+	// DefaultMaxIdle bounds the idle connections of the process: some 40 KiB each with TLS.
+	DefaultMaxIdle = 2048
+	// DefaultMaxIdlePerHost is what a busy instance's window keeps open.
+	DefaultMaxIdlePerHost = 16
+	// DefaultUserAgent is sent when the operator names none.
+	DefaultUserAgent = "fedsender (+https://github.com/fedsender/fedsender)"
+
+	// maxAnswerBytes is what is read of an answer's body, and of its header; past it the connection is given up.
+	maxAnswerBytes = 64 << 10
+	// bodyTimeout is for the rest of an answer whose status is known: only the reuse of the connection depends on it.
+	bodyTimeout = 5 * time.Second
+	// maxRedirects is the limit of Mastodon.
+	maxRedirects = 3
+	// writeBufferBytes holds a usual request with its body, so that it leaves in one write.
+	writeBufferBytes = 8 << 10
+	// tlsSessions is how many sessions are kept for resumption, which saves both sides the certificates.
+	tlsSessions = 1024
+)
+
+// Config is what a Client needs. Its zero value works.
+type Config struct {
+	Policy
+
+	// RequestTimeout is for one Post with its redirects; the others for their phase of each connection.
+	RequestTimeout, ConnectTimeout, TLSTimeout, HeaderTimeout, IdleTimeout time.Duration
+	// MaxIdle and MaxIdlePerHost bound the connections that are kept open without a request.
+	MaxIdle, MaxIdlePerHost int
+
+	// ConnectTo ("HOST:PORT") is where every connection goes, past DNS, proxies and the address guard. Names, Host and
+	// SNI stay those of the inbox.
+	ConnectTo string
+	// CAFile is a PEM file of roots that are trusted besides the system's.
+	CAFile string
+	// Proxy says which proxy a request takes; nil is http.ProxyFromEnvironment. See [Client.Post] for what the address
+	// guard can't see then.
+	Proxy func(*http.Request) (*url.URL, error)
+
+	UserAgent string
+	// SenderName, when set, is sent as X-Fedsender-Process. For tests that tell processes apart.
+	SenderName string
+
+	// Signer is NewGoSigner(0) when nil.
+	Signer Signer
+	// Now is the clock of the Date header and of Retry-After; time.Now when nil.
+	Now func() time.Time
+}
+
+// Client delivers. It is safe for several goroutines; how many of them may call Post at once is the caller's limit.
+type Client struct {
+	config    Config
+	signer    Signer
+	transport *http.Transport
+}
+
+// NewClient checks the configuration; its error is one sentence that names the setting.
+func NewClient(config Config) (*Client, error) {
+	setDefaults(&config)
+	if !isHeaderText(config.UserAgent) {
+		return nil, errors.New("SENDER_USER_AGENT must be one line of printable ASCII")
+	}
+	if !isHeaderText(config.SenderName) {
+		return nil, errors.New("SENDER_NAME must be one line of printable ASCII")
+	}
+	if config.ConnectTo != "" {
+		if _, port, err := net.SplitHostPort(config.ConnectTo); err != nil || port == "" {
+			return nil, fmt.Errorf("SENDER_CONNECT_TO must be HOST:PORT, not %q", config.ConnectTo)
+		}
+	}
+	roots, err := rootsWith(config.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{config: config, signer: config.Signer, transport: newTransport(config, roots)}, nil
+}
+
+// Close closes the idle connections. Call it when no Post is running any more.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+func setDefaults(config *Config) {
+	orDuration := func(d *time.Duration, fallback time.Duration) {
+		if *d <= 0 {
+			*d = fallback
+		}
+	}
+	orDuration(&config.RequestTimeout, DefaultRequestTimeout)
+	orDuration(&config.ConnectTimeout, DefaultConnectTimeout)
+	orDuration(&config.TLSTimeout, DefaultTLSTimeout)
+	orDuration(&config.HeaderTimeout, DefaultHeaderTimeout)
+	orDuration(&config.IdleTimeout, DefaultIdleTimeout)
+	if config.MaxIdle <= 0 {
+		config.MaxIdle = DefaultMaxIdle
+	}
+	if config.MaxIdlePerHost <= 0 {
+		config.MaxIdlePerHost = DefaultMaxIdlePerHost
+	}
+	if config.UserAgent == "" {
+		config.UserAgent = DefaultUserAgent
+	}
+	if config.Signer == nil {
+		config.Signer = NewGoSigner(0)
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Proxy == nil {
+		config.Proxy = http.ProxyFromEnvironment
+	}
+	if config.ConnectTo != "" {
+		config.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
+	}
+}
+
+func newTransport(config Config, roots *x509.CertPool) *http.Transport {
+	dialer := &guardedDialer{
+		dialer:    net.Dialer{Timeout: config.ConnectTimeout},
+		guardian:  config.guardian(),
+		connectTo: config.ConnectTo,
+	}
+	// HTTP/1.1 only: some servers lose the Host of HTTP/2 on its way to their application and then find the signature
+	// wrong (INTEROP 7.3.3, LemmyNet/activitypub-federation-rust#167). It also keeps a delivery a connection's only
+	// one, so that a server which stalls one does not stall the others.
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	return &http.Transport{
+		Protocols:              &protocols,
+		Proxy:                  func(r *http.Request) (*url.URL, error) { return proxyOf(r.Context()), nil },
+		DialContext:            dialer.dial,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, ClientSessionCache: tls.NewLRUClientSessionCache(tlsSessions)},
+		TLSHandshakeTimeout:    config.TLSTimeout,
+		ResponseHeaderTimeout:  config.HeaderTimeout,
+		IdleConnTimeout:        config.IdleTimeout,
+		MaxIdleConns:           config.MaxIdle,
+		MaxIdleConnsPerHost:    config.MaxIdlePerHost,
+		MaxResponseHeaderBytes: maxAnswerBytes,
+		WriteBufferSize:        writeBufferBytes,
+		DisableCompression:     true,
+	}
+}
+
+// rootsWith returns the system's roots and those of the file, or nil (the system's) without one.
+func rootsWith(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pemText, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read SENDER_CA_FILE: %w", err)
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		// A container without certificates of its own still has the file's.
+		roots = x509.NewCertPool()
+	}
+	if !roots.AppendCertsFromPEM(pemText) {
+		return nil, fmt.Errorf("SENDER_CA_FILE %s holds no certificate in PEM", file)
+	}
+	return roots, nil
+}
+
+func isHeaderText(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,8 @@
+// Package deliver makes one signed POST of one activity to one inbox and says what the answer means.
+//
+// It promises that a POST goes only where the [Policy] lets it go, that it ends within the request time-out whatever
+// the remote server does, and that every end is exactly one [Class]: the caller never has to read an error.
+//
+// It keeps no queue and no memory of servers: when to try again, how often and in which order is the caller's.
+// It speaks no SQL.
+package deliver
