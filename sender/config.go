@@ -1,0 +1,269 @@
+package sender
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v10"
+
+	"github.com/fedsender/fedsender/deliver"
+)
+
+// Config is all that Run can be told. Make it with [ParseConfig], which fills in the defaults and checks the values; a
+// Config made by hand is not checked. Printing or logging it shows no secret.
+//
+// The tags are the documentation that `sender run --help` prints: unit is what a value is counted in, usage one line.
+type Config struct {
+	DatabaseURL      string `env:"DATABASE_URL" secret:"file" unit:"URL or key=value" usage:"the Postgres database; without it the PG* variables say where"`
+	LeaseDatabaseURL string `env:"SENDER_LEASE_DATABASE_URL" secret:"file" unit:"URL or key=value" usage:"a direct connection for leases and LISTEN, when DATABASE_URL goes through a transaction pooler"`
+	Source           string `env:"SENDER_SOURCE" envDefault:"auto" unit:"auto|native|lemmy" usage:"whose tables are read"`
+	Name             string `env:"SENDER_NAME" default:"host name and pid" unit:"text" usage:"what this process is called in views, metrics and logs"`
+
+	AdminAddr  string `env:"SENDER_ADMIN_ADDR" default:"127.0.0.1:9464" unit:"HOST:PORT" usage:"where the status page, /healthz, /readyz and /metrics are served; empty: nowhere"`
+	AdminToken string `env:"SENDER_ADMIN_TOKEN" secret:"file" unit:"text" usage:"bearer token for what changes something and for /debug/pprof; without it nobody can"`
+
+	LogFormat string     `env:"SENDER_LOG_FORMAT" envDefault:"auto" unit:"auto|text|json" usage:"auto: text on a terminal, else json"`
+	LogLevel  slog.Level `env:"SENDER_LOG_LEVEL" envDefault:"info" unit:"debug|info|warn|error" usage:"what is logged, and all that is worse"`
+
+	MaxInFlight            int           `env:"SENDER_MAX_IN_FLIGHT" envDefault:"1024" unit:"deliveries" usage:"at one time in the whole process"`
+	MaxInFlightPerInstance int           `env:"SENDER_MAX_IN_FLIGHT_PER_INSTANCE" envDefault:"16" unit:"deliveries" usage:"at one time to one instance"`
+	MaxLeases              int           `env:"SENDER_MAX_LEASES" envDefault:"0" unit:"instances" usage:"that this process delivers to at most; 0: no limit"`
+	RequestTimeout         time.Duration `env:"SENDER_REQUEST_TIMEOUT" envDefault:"30s" unit:"duration" usage:"for one delivery, its redirects included"`
+	ShutdownTimeout        time.Duration `env:"SENDER_SHUTDOWN_TIMEOUT" envDefault:"30s" unit:"duration" usage:"how long deliveries in flight may take to end after SIGTERM"`
+	CacheBytes             Bytes         `env:"SENDER_CACHE_BYTES" envDefault:"64MiB" unit:"bytes" usage:"memory for activities read ahead, whatever the backlog"`
+
+	Signer                string         `env:"SENDER_SIGNER" envDefault:"auto" unit:"auto|go" usage:"what makes the RSA signatures"`
+	AllowPrivateAddresses []netip.Prefix `env:"SENDER_ALLOW_PRIVATE_ADDRESSES" default:"none" unit:"CIDR list" usage:"networks that may be sent to although they are not public; opens all ports"`
+	AllowHTTP             bool           `env:"SENDER_ALLOW_HTTP" envDefault:"false" unit:"true|false" usage:"send to http:// inboxes and to any port, for tests"`
+	ConnectTo             string         `env:"SENDER_CONNECT_TO" unit:"HOST:PORT" usage:"make every connection to there, names and TLS SNI unchanged, for tests"`
+	CAFile                string         `env:"SENDER_CA_FILE" unit:"PEM file" usage:"certificates that are trusted besides the system's"`
+	UserAgent             string         `env:"SENDER_USER_AGENT" default:"fedsender (+URL)" unit:"text" usage:"the User-Agent of the deliveries; best with your server's URL in it"`
+	Retention             time.Duration  `env:"SENDER_RETENTION" envDefault:"0" unit:"duration" usage:"delete settled activities that are older; 0: keep them"`
+}
+
+const (
+	defaultAdminAddr = "127.0.0.1:9464"
+
+	// maxMaxInFlight is the number of ports that one address has for connections to another one.
+	maxMaxInFlight = 65535
+	// maxMaxPerInstance is the limit of instance_control.max_in_flight in the database.
+	maxMaxPerInstance = 1000
+	// minCacheBytes holds one activity of the largest size and what is parsed of it.
+	minCacheBytes = 4 << 20
+	// maxNameBytes leaves room for the rest of an application_name, which Postgres cuts at 63 bytes.
+	maxNameBytes = 48
+)
+
+// ConfigError is a variable with a wrong value, or two that exclude each other.
+type ConfigError struct {
+	Variable string // as in the environment
+	Problem  string // goes on after the variable's name: "must be …"
+}
+
+func (e *ConfigError) Error() string { return e.Variable + " " + e.Problem }
+
+func wrong(variable, format string, args ...any) error {
+	return &ConfigError{Variable: variable, Problem: fmt.Sprintf(format, args...)}
+}
+
+// Environ is the process's environment as ParseConfig takes it.
+func Environ() map[string]string { return env.ToMap(os.Environ()) }
+
+// ParseConfig reads the configuration from an environment (see [Environ]). Its error is a [*ConfigError]: one sentence
+// that names the variable and never shows the value of a secret. It reads the files of the _FILE variables and of
+// SENDER_CA_FILE, and does not look at the database.
+func ParseConfig(environment map[string]string) (Config, error) {
+	environment, err := readSecretFiles(environment)
+	if err != nil {
+		return Config{}, err
+	}
+	config := Config{AdminAddr: defaultAdminAddr, Name: defaultName(), UserAgent: deliver.DefaultUserAgent}
+	if err := env.ParseWithOptions(&config, env.Options{Environment: environment, FuncMap: parsers()}); err != nil {
+		return Config{}, describe(err, environment)
+	}
+	if value, set := environment["SENDER_ADMIN_ADDR"]; set && value == "" {
+		config.AdminAddr = ""
+	}
+	if err := config.check(); err != nil {
+		return Config{}, err
+	}
+	return config, nil
+}
+
+// ParseDatabaseURL reads DATABASE_URL or DATABASE_URL_FILE alone, for commands that need no more. It is empty when
+// neither is set: then the PG* variables say where the database is.
+func ParseDatabaseURL(environment map[string]string) (string, error) {
+	environment, err := readSecretFiles(environment)
+	return environment["DATABASE_URL"], err
+}
+
+func (c *Config) check() error {
+	switch c.Signer {
+	case "auto", "go":
+	case "libcrypto", "batch":
+		return wrong("SENDER_SIGNER", "%s is not in this version; use auto or go", c.Signer)
+	default:
+		return wrong("SENDER_SIGNER", "must be auto or go, not %q", c.Signer)
+	}
+	switch c.Source {
+	case "auto", "native", "lemmy":
+	default:
+		return wrong("SENDER_SOURCE", "must be auto, native or lemmy, not %q", c.Source)
+	}
+	switch c.LogFormat {
+	case "auto", "text", "json":
+	default:
+		return wrong("SENDER_LOG_FORMAT", "must be auto, text or json, not %q", c.LogFormat)
+	}
+	if err := c.checkNumbers(); err != nil {
+		return err
+	}
+	return c.checkText()
+}
+
+func (c *Config) checkNumbers() error {
+	switch {
+	case c.MaxInFlight < 1 || c.MaxInFlight > maxMaxInFlight:
+		return wrong("SENDER_MAX_IN_FLIGHT", "must be from 1 to %d, not %d", maxMaxInFlight, c.MaxInFlight)
+	case c.MaxInFlightPerInstance < 1 || c.MaxInFlightPerInstance > maxMaxPerInstance:
+		return wrong("SENDER_MAX_IN_FLIGHT_PER_INSTANCE", "must be from 1 to %d, not %d", maxMaxPerInstance, c.MaxInFlightPerInstance)
+	case c.MaxLeases < 0:
+		return wrong("SENDER_MAX_LEASES", "must be 0 (no limit) or more, not %d", c.MaxLeases)
+	case c.RequestTimeout < time.Second || c.RequestTimeout > 10*time.Minute:
+		return wrong("SENDER_REQUEST_TIMEOUT", "must be from 1s to 10m, not %s", c.RequestTimeout)
+	case c.ShutdownTimeout < time.Second || c.ShutdownTimeout > time.Hour:
+		return wrong("SENDER_SHUTDOWN_TIMEOUT", "must be from 1s to 1h, not %s", c.ShutdownTimeout)
+	case c.CacheBytes < minCacheBytes:
+		return wrong("SENDER_CACHE_BYTES", "must be %s or more, not %s", Bytes(minCacheBytes), c.CacheBytes)
+	case c.Retention < 0:
+		return wrong("SENDER_RETENTION", "must be 0 (keep) or more, not %s", c.Retention)
+	}
+	return nil
+}
+
+func (c *Config) checkText() error {
+	if c.Name == "" || len(c.Name) > maxNameBytes || strings.ContainsFunc(c.Name, isNoNameRune) {
+		return wrong("SENDER_NAME", "must be 1 to %d printable ASCII characters without spaces, not %q", maxNameBytes, c.Name)
+	}
+	if err := checkHostPort(c.AdminAddr); err != nil {
+		return wrong("SENDER_ADMIN_ADDR", "must be HOST:PORT or empty, not %q", c.AdminAddr)
+	}
+	if err := checkHostPort(c.ConnectTo); err != nil {
+		return wrong("SENDER_CONNECT_TO", "must be HOST:PORT, not %q", c.ConnectTo)
+	}
+	if strings.ContainsFunc(c.UserAgent, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return wrong("SENDER_USER_AGENT", "must be one line of printable ASCII")
+	}
+	return c.checkCAFile()
+}
+
+func (c *Config) checkCAFile() error {
+	client, err := deliver.NewClient(deliver.Config{CAFile: c.CAFile})
+	if unread := (*os.PathError)(nil); errors.As(err, &unread) {
+		return wrong("SENDER_CA_FILE", "can't be read: %s", unread)
+	}
+	if err != nil {
+		return wrong("SENDER_CA_FILE", "holds no certificate in PEM: %s", c.CAFile)
+	}
+	client.Close()
+	return nil
+}
+
+func checkHostPort(addr string) error {
+	if addr == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return err
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err
+}
+
+func isNoNameRune(r rune) bool { return r <= ' ' || r > '~' }
+
+func defaultName() string {
+	pid := "-" + strconv.Itoa(os.Getpid())
+	host, _ := os.Hostname()
+	host = strings.Map(func(r rune) rune {
+		if isNoNameRune(r) {
+			return -1
+		}
+		return r
+	}, host)
+	if host == "" {
+		host = "sender"
+	}
+	return host[:min(len(host), maxNameBytes-len(pid))] + pid
+}
+
+// readSecretFiles returns the environment with each secret whose _FILE variable is set, less the line end that
+// editors and `echo` leave behind it.
+func readSecretFiles(environment map[string]string) (map[string]string, error) {
+	read := make(map[string]string, len(environment))
+	for key, value := range environment {
+		read[key] = value
+	}
+	for _, v := range Variables() {
+		file := environment[v.FileName]
+		if !v.Secret || file == "" {
+			continue
+		}
+		if environment[v.Name] != "" {
+			return nil, wrong(v.FileName, "and %s are both set; keep one of them", v.Name)
+		}
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return nil, wrong(v.FileName, "can't be read: %s", err)
+		}
+		read[v.Name] = strings.TrimRight(string(content), "\r\n")
+		if read[v.Name] == "" {
+			return nil, wrong(v.FileName, "names an empty file: %s", file)
+		}
+	}
+	return read, nil
+}
+
+// describe makes the first of the parser's errors a ConfigError.
+func describe(err error, environment map[string]string) error {
+	var all env.AggregateError
+	if errors.As(err, &all) && len(all.Errors) > 0 {
+		err = all.Errors[0]
+	}
+	var one env.ParseError
+	if !errors.As(err, &one) {
+		return err
+	}
+	field, _ := reflect.TypeFor[Config]().FieldByName(one.Name)
+	name := field.Tag.Get("env")
+	return wrong(name, "must be %s, not %q", shapes[one.Type], environment[name])
+}
+
+// String shows all but the secrets.
+func (c Config) String() string {
+	var b strings.Builder
+	value := reflect.ValueOf(c)
+	for i, v := range Variables() {
+		shown := fmt.Sprint(value.Field(i).Interface())
+		if v.Secret && shown != "" {
+			shown = "(secret)"
+		}
+		fmt.Fprintf(&b, " %s=%q", v.Name, shown)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// GoString is String, so that %#v shows no secret either.
+func (c Config) GoString() string { return c.String() }
+
+// LogValue is String, so that slog shows no secret.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
