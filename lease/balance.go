@@ -1,0 +1,294 @@
+package lease
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// state is where an instance is between the first thought of it and its unlock. An id with any state is locked
+// by our session: session locks count how often they are taken, so it must never be locked again.
+type state uint8
+
+const (
+	acquiring state = iota // locked; Handler.Acquired is under way
+	held
+	draining  // Handler.Release is under way
+	unlocking // nothing of it is under way; the next flush unlocks it
+)
+
+// adoption is a leftover that we took although it is owner's. It stays here while owner stays the owner: who did not take
+// it in leftoverAfter has no room for it, and giving it back would leave it without a holder. It is offered again after
+// a while, because the owner may just have been slow.
+type adoption struct {
+	owner string
+	until time.Time
+}
+
+// offerAgain is long, because each offer that nobody takes costs leftoverAfter without a holder.
+const offerAgain = 10 * time.Minute
+
+// capacity is how many ids we may lock; 0: no limit.
+func (k *Keeper) capacity() int {
+	limit := k.cfg.MaxLeases
+	if k.cfg.Budget > 0 {
+		part := max(1, k.cfg.Budget/max(1, len(k.members)))
+		if limit == 0 || part < limit {
+			limit = part
+		}
+	}
+	return limit
+}
+
+// room is how many more ids we may lock at this moment.
+func (k *Keeper) room() int {
+	if limit := k.capacity(); limit > 0 {
+		return max(0, limit-len(k.leases))
+	}
+	return int(^uint(0) >> 1)
+}
+
+// balance brings what we hold closer to what we should hold.
+func (k *Keeper) balance(news bool) {
+	now := time.Now()
+	ids := k.cfg.Handler.Instances()
+	if !slices.Equal(k.members, k.plan.members) || !slices.Equal(ids, k.ids) {
+		k.ids = slices.Clone(ids)
+		k.plan = assign(k.ids, k.members)
+		k.own = k.plan.of(k.cfg.ID)
+		k.sweepAt, k.sweeps = now.Add(leftoverAfter), 0
+		news = true
+	}
+	picks := k.pick(now)
+	k.giveUp(picks, now)
+	if now.Before(k.began.Add(settle)) {
+		return
+	}
+	if news || !now.Before(k.retryAt) {
+		k.retryAt = now.Add(leftoverAfter)
+		k.lock(k.missing(picks))
+	}
+	k.sweep(now)
+}
+
+// pick chooses from what we own: all of it, or as much as there is room for, by turns, what has work first.
+func (k *Keeper) pick(now time.Time) []int32 {
+	limit := k.capacity()
+	if limit == 0 || len(k.own) <= limit {
+		return k.own
+	}
+	first := int(now.Sub(k.began)/rotateEvery) * limit % len(k.own)
+	order := slices.Concat(k.own[first:], k.own[:first])
+	if w, ok := k.cfg.Handler.(Waiter); ok {
+		order = slices.Concat(w.Waiting(k.own), order)
+	}
+	picks := make([]int32, 0, limit)
+	seen := make(map[int32]bool, limit)
+	for _, id := range order {
+		if len(picks) < limit && !seen[id] {
+			seen[id] = true
+			picks = append(picks, id)
+		}
+	}
+	slices.Sort(picks)
+	return picks
+}
+
+// giveUp drains what we hold and should not.
+func (k *Keeper) giveUp(picks []int32, now time.Time) {
+	var ids []int32
+	excess := 0
+	if limit := k.capacity(); limit > 0 {
+		excess = len(k.leases) - limit
+	}
+	for id, s := range k.leases {
+		if s != held {
+			continue
+		}
+		_, own := slices.BinarySearch(picks, id)
+		switch {
+		case own:
+			delete(k.adopted, id)
+		case k.keepsAdopted(id, now) && excess <= 0:
+		default:
+			ids = append(ids, id)
+			excess--
+		}
+	}
+	k.drain(ids)
+}
+
+func (k *Keeper) keepsAdopted(id int32, now time.Time) bool {
+	a, ok := k.adopted[id]
+	return ok && a.owner == k.plan.ownerOf(id) && now.Before(a.until)
+}
+
+func (k *Keeper) missing(picks []int32) []int32 {
+	var ids []int32
+	for _, id := range picks {
+		if _, ok := k.leases[id]; !ok {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// sweep looks for leftovers. With each sweep another process asks for a given id, so that none is asked for twice
+// and all together cost no more than one statement over all ids.
+func (k *Keeper) sweep(now time.Time) {
+	if now.Before(k.sweepAt) || len(k.members) < 2 {
+		return
+	}
+	rank := k.sweeps % (len(k.members) - 1)
+	k.sweeps++
+	k.sweepAt = now.Add(leftoverAfter)
+	if k.sweeps > min(len(k.members)+1, soonSweeps) {
+		k.sweepAt = now.Add(sweepEvery)
+	}
+	if k.room() == 0 {
+		return
+	}
+	got := k.lock(k.missing(k.plan.deputies(k.cfg.ID, rank)))
+	if len(got) > 0 {
+		k.sweeps = 0
+		k.cfg.Log.Info("took instances that nobody held", "count", len(got))
+	}
+	for _, id := range got {
+		// Spread by id, so that they are not all offered again at one moment.
+		spread := time.Duration(score(0, id) % uint64(offerAgain))
+		k.adopted[id] = adoption{owner: k.plan.ownerOf(id), until: now.Add(offerAgain + spread)}
+	}
+}
+
+// lock tries ids and hands what it gets to the Handler.
+func (k *Keeper) lock(ids []int32) []int32 {
+	if time.Now().Before(k.noLocks) {
+		return nil
+	}
+	ids = ids[:min(len(ids), k.room())]
+	var all []int32
+	for chunk := range slices.Chunk(ids, lockChunk) {
+		start := k.term.now()
+		got, err := k.cfg.Session.Lock(k.term.ctx, chunk)
+		if err != nil {
+			k.noLocks = time.Now().Add(leftoverAfter)
+			k.complain("could not take leases; trying again in 5 s", err)
+			break
+		}
+		k.term.extend(start)
+		all = append(all, got...)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	for _, id := range all {
+		k.leases[id] = acquiring
+	}
+	k.group.Go(func() {
+		then := held
+		if err := k.cfg.Handler.Acquired(k.term.ctx, all); err != nil {
+			k.complain("could not begin with leased instances; they are given back", err)
+			then = unlocking
+		}
+		k.results.add(result{ids: all, then: then})
+	})
+	return all
+}
+
+// drain lets the Handler finish ids, in parts, so that one slow receiver holds up few others. The heartbeat goes on.
+func (k *Keeper) drain(ids []int32) {
+	slices.Sort(ids)
+	for part := range slices.Chunk(ids, drainChunk) {
+		for _, id := range part {
+			k.leases[id] = draining
+		}
+		patience := k.drainFor
+		k.group.Go(func() {
+			ctx, cancel := context.WithTimeout(k.term.ctx, patience)
+			defer cancel()
+			if err := k.cfg.Handler.Release(ctx, part); err != nil {
+				k.complain("could not write all cursors of instances that go to another process; it may send some activities again", err)
+			}
+			k.results.add(result{ids: part, then: unlocking})
+		})
+	}
+}
+
+// finish takes in Handler calls that ended.
+func (k *Keeper) finish() {
+	var late []int32
+	for _, r := range k.results.take() {
+		for _, id := range r.ids {
+			if k.leases[id] == draining {
+				k.ring = true
+			}
+			k.leases[id] = r.then
+			if r.then == held && k.leaving {
+				late = append(late, id)
+			}
+		}
+	}
+	k.drain(late)
+	k.flush()
+	k.report()
+}
+
+// unlock gives up what nothing is under way for. What fails is tried again in the next round.
+func (k *Keeper) unlock() {
+	var ids []int32
+	for id, s := range k.leases {
+		if s == unlocking {
+			ids = append(ids, id)
+		}
+	}
+	for chunk := range slices.Chunk(ids, lockChunk) {
+		start := k.term.now()
+		if err := k.cfg.Session.Unlock(k.term.ctx, chunk); err != nil {
+			k.complain("could not give leases up; trying again", err)
+			return
+		}
+		k.term.extend(start)
+		for _, id := range chunk {
+			delete(k.leases, id)
+			delete(k.adopted, id)
+		}
+		k.retryAt = time.Time{}
+	}
+}
+
+// leave gives everything up. The others see at once that we take nothing any more, and take over each
+// instance as it is unlocked.
+func (k *Keeper) leave() error {
+	k.leaving, k.ring = true, true
+	k.drainFor = k.cfg.ShutdownTimeout
+	if err := k.cfg.Session.Leave(k.term.ctx); err != nil {
+		k.complain("could not tell that this process leaves; its instances wait 5 s for another", err)
+	}
+	clear(k.adopted)
+	k.giveUp(nil, time.Now())
+	k.flush()
+	beat := time.NewTicker(beatEvery)
+	defer beat.Stop()
+	end := time.NewTimer(k.cfg.ShutdownTimeout + Term)
+	defer end.Stop()
+	for len(k.leases) > 0 {
+		select {
+		case <-k.term.ctx.Done():
+			return k.lost()
+		case <-k.results.ready:
+			k.finish()
+		case <-beat.C:
+			start := k.term.now()
+			if _, err := k.cfg.Session.Beat(k.term.ctx); err != nil {
+				k.complain("heartbeat failed", err)
+				continue
+			}
+			k.term.extend(start)
+			k.flush()
+		case <-end.C:
+			k.cfg.Log.Warn("not all instances could be given up in time; the end of the session does it", "count", len(k.leases))
+			return nil
+		}
+	}
+	return nil
+}

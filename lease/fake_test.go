@@ -1,0 +1,340 @@
+package lease_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fedsender/fedsender/lease"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// server is a database server that knows sessions, advisory locks and one channel.
+type server struct {
+	mu        sync.Mutex
+	sessions  []*session
+	locks     map[int32]*session
+	instances []int32
+	tries     int // ids asked for, all processes together
+	beats     int
+	quiet     bool // bells are lost
+}
+
+func newServer(instances int) *server {
+	v := &server{locks: map[int32]*session{}}
+	for i := range instances {
+		v.instances = append(v.instances, int32(i+1))
+	}
+	return v
+}
+
+// session is one process: its Session and its Handler.
+type session struct {
+	v      *server
+	keeper *lease.Keeper
+	stop   context.CancelFunc
+	ended  chan error
+
+	id      string
+	pid     int32
+	since   time.Time
+	last    time.Time
+	leaving bool
+	gone    chan struct{} // the server ended the session
+	deaf    bool          // the process is not told of it
+	hang    bool          // calls do not return
+	slow    time.Duration // of each call
+	drain   time.Duration // of each Release
+	refuse  error         // of Acquired
+	lockErr error
+	active  map[int32]bool // what the handler may send for
+	moves   int            // ids released on purpose
+}
+
+func (v *server) start(t *testing.T, id string, change ...func(*lease.Config)) *session {
+	t.Helper()
+	v.mu.Lock()
+	s := &session{
+		v: v, id: id, pid: int32(100 + len(v.sessions)), since: time.Now(), last: time.Now(),
+		gone: make(chan struct{}), active: map[int32]bool{}, ended: make(chan error, 1),
+	}
+	cfg := lease.Config{ID: id, Session: s, Handler: s, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	for _, c := range change {
+		c(&cfg)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	s.keeper, s.stop = lease.New(ctx, cfg), stop
+	v.sessions = append(v.sessions, s)
+	v.mu.Unlock()
+	go func() { s.ended <- s.keeper.Run(ctx) }()
+	return s
+}
+
+// end is what the server does when the session's process dies, or when it is told to.
+func (v *server) end(s *session) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.sessions = slices.DeleteFunc(v.sessions, func(o *session) bool { return o == s })
+	for id, holder := range v.locks {
+		if holder == s {
+			delete(v.locks, id)
+		}
+	}
+	select {
+	case <-s.gone:
+	default:
+		close(s.gone)
+	}
+}
+
+// set runs change while no session is at work.
+func (v *server) set(change func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	change()
+}
+
+func (v *server) held(s *session) (n int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, holder := range v.locks {
+		if holder == s {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *session) enter(ctx context.Context) error {
+	s.v.mu.Lock()
+	slow, hang := s.slow, s.hang
+	s.v.mu.Unlock()
+	if hang {
+		slow = 2 * time.Second
+	}
+	if slow > 0 {
+		select {
+		case <-time.After(slow):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	select {
+	case <-s.gone:
+		return errors.New("conn closed")
+	default:
+	}
+	if hang {
+		return errors.New("timeout")
+	}
+	s.v.mu.Lock()
+	s.last = time.Now()
+	s.v.mu.Unlock()
+	return ctx.Err()
+}
+
+func (s *session) Lock(ctx context.Context, ids []int32) ([]int32, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	s.v.mu.Lock()
+	defer s.v.mu.Unlock()
+	s.v.tries += len(ids)
+	if len(ids) > 5000 {
+		return nil, errors.New("too many in one statement")
+	}
+	if s.lockErr != nil {
+		return nil, s.lockErr
+	}
+	var got []int32
+	for _, id := range ids {
+		switch s.v.locks[id] {
+		case nil:
+			s.v.locks[id] = s
+			got = append(got, id)
+		case s:
+			panic(fmt.Sprintf("%s locks %d twice", s.id, id))
+		}
+	}
+	return got, nil
+}
+
+func (s *session) Unlock(ctx context.Context, ids []int32) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	s.v.mu.Lock()
+	defer s.v.mu.Unlock()
+	for _, id := range ids {
+		if s.v.locks[id] != s || s.active[id] {
+			panic(fmt.Sprintf("%s unlocks %d that it does not hold or still sends for", s.id, id))
+		}
+		delete(s.v.locks, id)
+	}
+	return nil
+}
+
+func (s *session) Beat(ctx context.Context) ([]lease.Peer, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	s.v.mu.Lock()
+	defer s.v.mu.Unlock()
+	s.v.beats++
+	var peers []lease.Peer
+	for _, o := range s.v.sessions {
+		p := lease.Peer{ID: o.id, PID: o.pid, Since: o.since, Mine: true, Self: o == s, Leaving: o.leaving}
+		if o != s {
+			p.IdleFor = time.Since(o.last)
+		}
+		peers = append(peers, p)
+	}
+	return peers, nil
+}
+
+func (s *session) Ring(ctx context.Context, _ string) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	s.v.ring()
+	return nil
+}
+
+func (v *server) ring() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, o := range v.sessions {
+		if !v.quiet {
+			o.keeper.Wake()
+		}
+	}
+}
+
+func (s *session) Leave(ctx context.Context) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	s.v.mu.Lock()
+	defer s.v.mu.Unlock()
+	s.leaving = true
+	return nil
+}
+
+func (s *session) Terminate(ctx context.Context, p lease.Peer) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	s.v.mu.Lock()
+	i := slices.IndexFunc(s.v.sessions, func(o *session) bool { return o.pid == p.PID && o.since.Equal(p.Since) })
+	var o *session
+	if i >= 0 {
+		o = s.v.sessions[i]
+	}
+	s.v.mu.Unlock()
+	if o != nil {
+		s.v.end(o)
+	}
+	return nil
+}
+
+func (s *session) Wait(ctx context.Context) error {
+	gone := s.gone
+	if s.deaf {
+		gone = nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-gone:
+		return errors.New("terminated by an administrator")
+	}
+}
+
+func (s *session) Instances() []int32 {
+	s.v.mu.Lock()
+	defer s.v.mu.Unlock()
+	return s.v.instances
+}
+
+func (s *session) Acquired(_ context.Context, ids []int32) error {
+	s.v.mu.Lock()
+	defer s.v.mu.Unlock()
+	if s.refuse != nil {
+		return s.refuse
+	}
+	for _, id := range ids {
+		for _, o := range s.v.sessions {
+			if o != s && o.active[id] && o.keeper.Valid() {
+				panic(fmt.Sprintf("%s and %s both may send to %d", s.id, o.id, id))
+			}
+		}
+		s.active[id] = true
+	}
+	return nil
+}
+
+func (s *session) Release(ctx context.Context, ids []int32) error {
+	s.v.mu.Lock()
+	drain := s.drain
+	s.v.mu.Unlock()
+	var err error
+	select {
+	case <-time.After(drain):
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	s.v.mu.Lock()
+	defer s.v.mu.Unlock()
+	for _, id := range ids {
+		if !s.active[id] {
+			panic(fmt.Sprintf("%s is asked to release %d that it was not given", s.id, id))
+		}
+		delete(s.active, id)
+		s.moves++
+	}
+	return err
+}
+
+// pass lets d go by in the bubble.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+// finish stops all processes and waits for them.
+func (v *server) finish(t *testing.T) {
+	t.Helper()
+	v.mu.Lock()
+	all := slices.Clone(v.sessions)
+	v.mu.Unlock()
+	for _, s := range all {
+		s.stop()
+		<-s.ended
+		v.end(s)
+	}
+}
+
+// fair fails unless every instance is held and no process has more than a tenth above its share.
+func (v *server) fair(t *testing.T) {
+	t.Helper()
+	total, share := 0, float64(len(v.instances))/float64(len(v.sessions))
+	for _, s := range v.sessions {
+		n := v.held(s)
+		total += n
+		if f := float64(n); f > share*1.1+1 || f < share*0.9-1 {
+			t.Errorf("%s holds %d, the fair share is %.0f", s.id, n, share)
+		}
+	}
+	if total != len(v.instances) {
+		t.Errorf("%d of %d instances are held", total, len(v.instances))
+	}
+}

@@ -1,0 +1,290 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sourcegraph/conc"
+)
+
+const (
+	// beatEvery leaves two more chances within Term when one heartbeat fails.
+	beatEvery = 2 * time.Second
+	// sentinelEvery bounds how long a crash goes unseen.
+	sentinelEvery = 400 * time.Millisecond
+	// sentinels is how many processes beat that often: two may vanish together and the third still tells.
+	sentinels = 3
+	// wakeGap joins bells that ring together, such as those of all holders that make room for a new process.
+	wakeGap = 100 * time.Millisecond
+	// settle lets processes that start together see each other before the first takes everything.
+	settle = 250 * time.Millisecond
+	// leftoverAfter is how long an instance without a holder stays reserved for its owner, and how often
+	// an owner asks again for what it could not lock.
+	leftoverAfter = 5 * time.Second
+	// sweepEvery is how often leftovers are looked for when the last few looks found none.
+	sweepEvery = 30 * time.Second
+	// soonSweeps is how many looks may follow each other closely: that the owner and so many deputies have no
+	// room is rare, and each look of all processes together tries to lock every instance.
+	soonSweeps = 6
+	// hungAfter is how long a peer may be silent before its session is ended: far above any pause that a
+	// living process makes, far below what an operator would wait.
+	hungAfter = 30 * time.Second
+	// drainTimeout leaves a new process its share within 10 s, however slow a receiver is.
+	drainTimeout = 8 * time.Second
+	// lockChunk keeps one statement (measured: 2 ms a thousand locks) far below its time-out of 2 s.
+	lockChunk = 5000
+	// drainChunk is how many instances wait for their slowest one before they are handed over.
+	drainChunk = 256
+	// rotateEvery gives every instance its turn where there are more instances than locks.
+	rotateEvery = time.Minute
+)
+
+// Config is what a Keeper needs. ID, Session, Handler and Log must be set.
+type Config struct {
+	ID              string // as in Session's own Peer
+	Session         Session
+	Handler         Handler
+	MaxLeases       int           // what this process may hold; 0: no limit
+	Budget          int           // what all processes together may hold; each takes an equal part at most; 0: no limit
+	ShutdownTimeout time.Duration // how long deliveries in flight may take to end when Run's ctx ends; 0: 30 s
+	Log             *slog.Logger
+	Wall            func() time.Time // the wall clock; nil: time.Now
+}
+
+// Keeper holds the leases of one process on one session. Its methods are safe for several goroutines;
+// Run may be called once.
+type Keeper struct {
+	cfg    Config
+	term   *term
+	wake   chan struct{}
+	status atomic.Pointer[Status]
+
+	results results
+	group   conc.WaitGroup
+
+	// What follows belongs to the goroutine of Run.
+	members  []string // present processes, sorted
+	ids      []int32  // what Handler.Instances said when plan was made
+	plan     assignment
+	own      []int32 // plan's share of this process
+	leases   map[int32]state
+	adopted  map[int32]adoption
+	warned   map[string]bool // peers that should be ended and can't be
+	joined   bool
+	failed   bool // the last heartbeat
+	leaving  bool
+	drainFor time.Duration
+	ring     bool      // the others should know
+	last     time.Time // start of the last round
+	began    time.Time // of Run
+	retryAt  time.Time // when to ask again for what we own and could not lock
+	noLocks  time.Time // until then nothing is locked: the last statement failed
+	sweepAt  time.Time
+	sweeps   int // since the last change or find
+}
+
+// Status is what a Keeper shows to people.
+type Status struct {
+	Peers    []string  // present processes, sorted, this one included
+	Owned    int       // instances that this process should hold
+	Held     int       // instances that it holds, those that it drains included
+	Limit    int       // how many it may hold; 0: no limit
+	LastBeat time.Time // the last good heartbeat
+}
+
+// New makes a Keeper. Context keeps the values of ctx and does not end with it.
+func New(ctx context.Context, cfg Config) *Keeper {
+	if cfg.ShutdownTimeout == 0 {
+		cfg.ShutdownTimeout = 30 * time.Second
+	}
+	if cfg.Wall == nil {
+		cfg.Wall = time.Now
+	}
+	k := &Keeper{
+		cfg:      cfg,
+		term:     newTerm(ctx, cfg.Wall),
+		wake:     make(chan struct{}, 1),
+		leases:   map[int32]state{},
+		adopted:  map[int32]adoption{},
+		warned:   map[string]bool{},
+		drainFor: drainTimeout,
+		results:  results{ready: make(chan struct{}, 1)},
+	}
+	k.status.Store(&Status{})
+	return k
+}
+
+// Valid says whether deliveries may be sent at this moment. It compares both clocks itself, so it is right
+// even where timers are late. Once Run is under way a false is final.
+func (k *Keeper) Valid() bool { return k.term.valid() }
+
+// Context is cancelled when the deadline passes, the session is lost or Run returns. Whatever delivers must
+// run under it. It lives on during a graceful end, until the last lease is given up.
+func (k *Keeper) Context() context.Context { return k.term.ctx }
+
+// Wake tells that fedsender_lease was rung or that Handler.Instances changed. It never blocks.
+func (k *Keeper) Wake() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Status returns what was true after the last round.
+func (k *Keeper) Status() Status { return *k.status.Load() }
+
+// Run takes, keeps and gives up leases until ctx ends; then it releases everything, unlocks, rings and returns nil.
+// If the session or the deadline is lost it cancels Context and returns an error that matches ErrLost, as soon as
+// the Handler's calls have returned.
+func (k *Keeper) Run(ctx context.Context) error {
+	k.term.begin()
+	err := k.supervise(ctx)
+	k.term.finish(errors.New("the keeper has ended"))
+	k.group.Wait()
+	return err
+}
+
+func (k *Keeper) supervise(ctx context.Context) error {
+	k.group.Go(func() {
+		if err := k.cfg.Session.Wait(k.term.ctx); k.term.ctx.Err() == nil {
+			k.term.cancel(fmt.Errorf("the session ended: %w", err))
+		}
+	})
+	k.began = time.Now()
+	k.retryAt = k.began.Add(settle)
+	due, rung := k.began, false
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-k.term.ctx.Done():
+			return k.lost()
+		case <-ctx.Done():
+			return k.leave()
+		case <-k.results.ready:
+			k.finish()
+		case <-k.wake:
+			rung = true
+			if at := k.answerAt(); at.Before(due) {
+				due = at
+			}
+		case <-timer.C:
+			k.round(rung)
+			due, rung = k.nextAt(), false
+		}
+		timer.Reset(time.Until(due))
+	}
+}
+
+func (k *Keeper) lost() error {
+	return fmt.Errorf("%w: %w", ErrLost, context.Cause(k.term.ctx))
+}
+
+// answerAt spreads the answers to one bell, a millisecond for each process.
+func (k *Keeper) answerAt() time.Time {
+	at := time.Now().Add(rand.N(time.Duration(len(k.members)+1) * time.Millisecond))
+	if gap := k.last.Add(wakeGap); at.Before(gap) {
+		return gap
+	}
+	return at
+}
+
+// nextAt counts from the start of the last round, so that slow calls do not stretch the interval.
+func (k *Keeper) nextAt() time.Time {
+	every := beatEvery
+	if k.isSentinel() || k.failed {
+		every = sentinelEvery
+	}
+	at := k.last.Add(every)
+	if start := k.began.Add(settle); start.After(k.last) && start.Before(at) {
+		return start
+	}
+	return at
+}
+
+// round is one heartbeat and all that follows from it.
+func (k *Keeper) round(rung bool) {
+	k.last = time.Now()
+	start := k.term.now()
+	peers, err := k.cfg.Session.Beat(k.term.ctx)
+	k.failed = err != nil
+	if err != nil {
+		k.complain("heartbeat failed", err)
+		return
+	}
+	k.term.extend(start)
+	if !k.term.valid() {
+		return
+	}
+	changed := k.observe(peers)
+	if changed && (!rung || !k.joined) {
+		k.ring = true // who was woken by a bell need not ring for the same news
+	}
+	k.joined = true
+	k.balance(changed || rung)
+	k.flush()
+	k.report()
+}
+
+// flush unlocks what was released, and rings if there is news.
+func (k *Keeper) flush() {
+	k.unlock()
+	if !k.ring {
+		return
+	}
+	if err := k.cfg.Session.Ring(k.term.ctx, k.cfg.ID); err != nil {
+		k.complain("could not ring for the other processes; they look again within 5 s", err)
+		return
+	}
+	k.ring = false
+}
+
+func (k *Keeper) report() {
+	k.status.Store(&Status{
+		Peers: k.members, Owned: len(k.own), Held: len(k.leases), Limit: k.capacity(), LastBeat: k.last,
+	})
+}
+
+// complain logs unless the session is lost, which Run tells its caller.
+func (k *Keeper) complain(what string, err error) {
+	if k.term.ctx.Err() == nil {
+		k.cfg.Log.Warn(what, "process", k.cfg.ID, "error", err)
+	}
+}
+
+// results carries the ends of Handler calls to the goroutine of Run, however busy that is.
+type results struct {
+	mu    sync.Mutex
+	list  []result
+	ready chan struct{}
+}
+
+// result is a Handler call that ended: ids are now in the state then.
+type result struct {
+	ids  []int32
+	then state
+}
+
+func (r *results) add(one result) {
+	r.mu.Lock()
+	r.list = append(r.list, one)
+	r.mu.Unlock()
+	select {
+	case r.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (r *results) take() []result {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := r.list
+	r.list = nil
+	return list
+}

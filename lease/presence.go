@@ -1,0 +1,57 @@
+package lease
+
+import (
+	"errors"
+	"slices"
+)
+
+// errGhost is why a session of our own id, older than ours, is ended.
+var errGhost = errors.New("an older session of this process still holds leases")
+
+// observe updates who is present and ends sessions that hang. It says whether membership changed.
+func (k *Keeper) observe(peers []Peer) bool {
+	present := []string{k.cfg.ID}
+	var self Peer
+	for _, p := range peers {
+		if p.Self {
+			self = p
+		} else if p.ID != k.cfg.ID && !p.Leaving && p.IdleFor < hungAfter {
+			present = append(present, p.ID)
+		}
+	}
+	slices.Sort(present)
+	present = slices.Compact(present)
+	changed := !slices.Equal(present, k.members)
+	k.members = present
+	for _, p := range peers {
+		switch {
+		case p.Self:
+		case p.ID == k.cfg.ID && p.Since.Before(self.Since):
+			k.end(p, errGhost)
+		case p.IdleFor >= hungAfter && (k.isSentinel() || len(present) == 1):
+			k.end(p, errors.New("no heartbeat for "+p.IdleFor.String()))
+		}
+	}
+	return changed
+}
+
+// end terminates a session that keeps leases and can't use them.
+func (k *Keeper) end(p Peer, why error) {
+	err := errors.New("it belongs to another role; end it by hand with pg_terminate_backend")
+	if p.Mine {
+		err = k.cfg.Session.Terminate(k.term.ctx, p)
+	}
+	if err == nil {
+		k.ring = true
+		k.cfg.Log.Warn("ended the lease session of a process", "peer", p.ID, "pid", p.PID, "reason", why)
+	} else if !k.warned[p.ID] {
+		k.warned[p.ID] = true
+		k.complain("could not end the lease session of process "+p.ID+" ("+why.Error()+")", err)
+	}
+}
+
+// isSentinel says whether this process watches for the others. Alone, there is nothing to watch: who joins rings.
+func (k *Keeper) isSentinel() bool {
+	rank, _ := slices.BinarySearch(k.members, k.cfg.ID)
+	return len(k.members) > 1 && rank < sentinels
+}

@@ -1,0 +1,155 @@
+package lease_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fedsender/fedsender/lease"
+)
+
+func TestKeeper_SilentDatabaseEndsTheTermSixSecondsAfterTheLastGoodStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newServer(10)
+		a := v.start(t, "a")
+		v.set(func() { a.slow = 500 * time.Millisecond })
+		pass(10*time.Second + time.Millisecond)
+		v.set(func() { a.hang = true })
+		<-a.keeper.Context().Done()
+		// The calls take 0.5 s; the server saw the last one at its end.
+		if d := time.Since(a.last); d > lease.Term-500*time.Millisecond || d < 3*time.Second {
+			t.Errorf("the term ended %v after the last answer", d)
+		}
+		if a.keeper.Valid() {
+			t.Error("may still send")
+		}
+		if err := <-a.ended; !errors.Is(err, lease.ErrLost) {
+			t.Errorf("ended with %v", err)
+		}
+		v.end(a)
+	})
+}
+
+func TestKeeper_AnswerAfterTheDeadlineDoesNotReviveIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newServer(10)
+		a := v.start(t, "a")
+		pass(time.Second)
+		v.set(func() { a.slow = 6500 * time.Millisecond })
+		pass(10 * time.Second)
+		if err := <-a.ended; !errors.Is(err, lease.ErrLost) || a.keeper.Valid() {
+			t.Errorf("ended with %v", err)
+		}
+		v.end(a)
+	})
+}
+
+func TestKeeper_WallClockThatJumpsAheadStopsSendingAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newServer(10)
+		var jump time.Duration
+		a := v.start(t, "a", func(c *lease.Config) {
+			c.Wall = func() time.Time { v.mu.Lock(); defer v.mu.Unlock(); return time.Now().Add(jump) }
+		})
+		set := func(d time.Duration) { v.set(func() { jump = d }) }
+		pass(time.Second)
+		set(-time.Hour)
+		if !a.keeper.Valid() {
+			t.Error("a wall clock that goes back ends the term")
+		}
+		pass(4 * time.Second)
+		if !a.keeper.Valid() {
+			t.Error("a wall clock that went back ends the term")
+		}
+		set(-time.Hour + 7*time.Second)
+		if a.keeper.Valid() {
+			t.Error("still valid although the machine was suspended for 7 s")
+		}
+		set(-time.Hour)
+		if a.keeper.Valid() {
+			t.Error("valid again")
+		}
+		if err := <-a.ended; !errors.Is(err, lease.ErrLost) {
+			t.Errorf("ended with %v", err)
+		}
+		v.end(a)
+	})
+}
+
+func TestKeeper_SessionThatTheServerEndsStopsSendingAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newServer(10)
+		a, b := v.start(t, "a"), v.start(t, "b")
+		pass(3 * time.Second)
+		v.end(a)
+		synctest.Wait()
+		if a.keeper.Valid() || a.keeper.Context().Err() == nil {
+			t.Error("may still send")
+		}
+		if err := <-a.ended; !errors.Is(err, lease.ErrLost) {
+			t.Errorf("ended with %v", err)
+		}
+		pass(time.Second)
+		if n := v.held(b); n != 10 {
+			t.Errorf("the other holds %d of 10", n)
+		}
+		v.finish(t)
+	})
+}
+
+func TestKeeper_HungProcessIsEndedAfterThirtySeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newServer(1000)
+		a := v.start(t, "a")
+		v.start(t, "b")
+		v.start(t, "c")
+		pass(5 * time.Second)
+		v.set(func() { a.hang = true })
+		pass(25 * time.Second)
+		if v.held(a) == 0 {
+			t.Error("ended too early")
+		}
+		if a.keeper.Valid() {
+			t.Error("a process without an answer for 25 s may send")
+		}
+		pass(6500 * time.Millisecond)
+		v.fair(t)
+		if len(v.sessions) != 2 {
+			t.Errorf("%d sessions are left", len(v.sessions))
+		}
+		<-a.ended
+		v.finish(t)
+	})
+}
+
+func TestKeeper_OlderSessionOfTheSameProcessIsEndedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newServer(100)
+		old := v.start(t, "a")
+		pass(time.Second)
+		again := v.start(t, "a")
+		pass(time.Second)
+		if v.held(again) != 100 {
+			t.Errorf("holds %d of 100", v.held(again))
+		}
+		if err := <-old.ended; !errors.Is(err, lease.ErrLost) {
+			t.Error(err)
+		}
+		v.finish(t)
+	})
+}
+
+func TestKeeper_ContextKeepsValuesAndOutlivesItsParent(t *testing.T) {
+	type key struct{}
+	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "kept"))
+	k := lease.New(ctx, lease.Config{})
+	cancel()
+	if k.Context().Err() != nil || k.Context().Value(key{}) != "kept" {
+		t.Error("the context follows its parent")
+	}
+	if k.Valid() {
+		t.Error("valid before Run")
+	}
+}

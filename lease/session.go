@@ -1,0 +1,62 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// ErrLost is matched by what [Keeper.Run] returns when the session ended or the deadline passed. Everything
+// that was held may belong to another process by now: drop it, connect again, make another Keeper.
+var ErrLost = errors.New("the lease session is lost")
+
+// Peer is one process that has a lease session. It is an alias of a struct type, so that a Session can be
+// implemented without importing this package.
+type Peer = struct {
+	ID      string        // drawn at the start of the process, never used twice
+	PID     int32         // of the server's backend
+	Since   time.Time     // start of that backend, by the server's clock; zero where it is hidden from our role
+	IdleFor time.Duration // since the session's last statement; 0 for ourselves and where it is hidden
+	Mine    bool          // the session has our own role: we may end it
+	Self    bool          // the very session that was asked
+	Leaving bool          // it shuts down: it keeps what it has not unlocked yet and takes nothing
+}
+
+// Session is the one database session that holds all leases of a process. The Keeper calls it from one goroutine,
+// but for Wait. Each call must return within about 2 s.
+type Session interface {
+	// Lock tries each id without waiting and returns those that it got. With an error it got nothing,
+	// or the session is lost. It is never asked for an id that is held.
+	Lock(ctx context.Context, ids []int32) (got []int32, err error)
+	// Unlock gives ids up.
+	Unlock(ctx context.Context, ids []int32) error
+	// Beat is the heartbeat: who has a lease session, ourselves included.
+	Beat(ctx context.Context) ([]Peer, error)
+	// Ring makes every process call Keeper.Wake.
+	Ring(ctx context.Context, payload string) error
+	// Leave makes Peer.Leaving true for all others; the locks stay.
+	Leave(ctx context.Context) error
+	// Terminate ends the peer's session if it is still the one that Beat reported.
+	Terminate(ctx context.Context, peer Peer) error
+	// Wait blocks until the session is lost, and says why, or until ctx ends. It runs beside the other calls.
+	Wait(ctx context.Context) error
+}
+
+// Handler is the owner of what is leased. Acquired and Release run beside each other for different ids, never for the same.
+type Handler interface {
+	// Instances returns every instance that may be leased, sorted, each once. It is called at each heartbeat;
+	// the slice must not change afterwards. All processes should soon agree on it.
+	Instances() []int32
+	// Acquired is called when ids are held: read their state and begin. After an error they are unlocked
+	// and tried again; nothing of them may be under way then.
+	Acquired(ctx context.Context, ids []int32) error
+	// Release drains ids and writes their cursors. It returns only when nothing of them is in flight, with or
+	// without an error; when ctx ends it cancels what is in flight. Afterwards they are unlocked.
+	Release(ctx context.Context, ids []int32) error
+}
+
+// Waiter may be implemented by a Handler. Where there are more instances than locks, those that it returns
+// (a subset of ids, most urgent first) are held before the others.
+type Waiter interface {
+	Waiting(ids []int32) []int32
+}
