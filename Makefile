@@ -1,0 +1,70 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.NOTPARALLEL:
+
+# The version is linked in below. Without this, go asks git in each build and fails in a clone of another user.
+export GOFLAGS += -buildvcs=false
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+FUZZTIME ?= 10s
+BENCHTIME ?= 1s
+
+# What starts databases, servers and processes and looks at the clock runs one package after the other.
+SERIAL := ./test/...
+PARALLEL = $$(go list ./... | grep -v /test/)
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## See it work: a private Postgres, 200 simulated servers, three senders, one of them killed
+	@scripts/setup demo
+	@$(MAKE) build
+	@bin/sender demo
+
+.PHONY: test
+test: FUZZTIME = 2s
+test: setup lint race fuzz ## Everything that must hold before a change goes in, in less than 15 minutes
+
+.PHONY: setup
+setup: ## Install what this machine lacks (Debian: apt-get, as root); quick when nothing is missing
+	@scripts/setup
+
+.PHONY: build
+build: ## Build bin/sender, one static program
+	@scripts/setup build
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sender ./cmd/sender
+
+.PHONY: lint
+lint: ## gofmt, go vet and staticcheck
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then printf 'not gofmt-ed:\n%s\n' "$$unformatted"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+
+.PHONY: race
+race: ## All tests with the race detector; faults in their short form
+	go test -race -timeout 10m $(PARALLEL)
+	go test -race -timeout 12m -p 1 $(SERIAL)
+
+.PHONY: e2e
+e2e: ## From INSERT to inbox: real Postgres, real HTTP, real signals
+	go test -count=1 -timeout 15m -p 1 -v ./test/e2e/...
+
+.PHONY: chaos
+chaos: ## Faults in their long form: kills, hangs, cut links, database restarts; up to an hour
+	FEDSENDER_CHAOS=long go test -count=1 -timeout 60m -v ./test/chaos/...
+
+.PHONY: fuzz
+fuzz: ## Each fuzz target for FUZZTIME (10s)
+	@scripts/fuzz $(FUZZTIME)
+
+.PHONY: bench
+bench: ## All benchmarks, BENCHTIME (1s) each
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -timeout 30m -p 1 $$(scripts/packages-with Benchmark)
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin
