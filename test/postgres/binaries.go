@@ -3,6 +3,7 @@ package postgres
 import (
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,6 +84,7 @@ func embeddedBinaries(repository string, home *home) (string, error) {
 		config = config.CachePath(home.path("cache"))
 	}
 	err := embeddedpostgres.NewDatabase(config).Start()
+	http.DefaultClient.CloseIdleConnections() // those of the library
 	dir := filepath.Join(unpacked, "bin")
 	for _, program := range []string{"initdb", "postgres"} {
 		if _, missing := os.Stat(filepath.Join(dir, program)); missing != nil {

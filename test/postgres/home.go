@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -103,7 +102,17 @@ func postmasterLives(data string) bool {
 		return false
 	}
 	pid, err := strconv.Atoi(lines[0])
-	return err == nil && pid > 0 && syscall.Kill(pid, 0) != syscall.ESRCH
+	if err != nil || pid <= 0 {
+		return false
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = unix.Close(fd) }()
+	// Readable when it has ended, reaped or not.
+	ended, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	return err != nil || ended == 0
 }
 
 // pidFile is postmaster.pid: line 1 is the process id, line 7 the key and the id of its System V shared memory.
