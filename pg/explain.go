@@ -1,0 +1,181 @@
+package pg
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// ConnectError is a connection that could not be made, in one sentence: where, what failed, what to do. It holds no
+// secret and does not wrap its cause, which could.
+type ConnectError struct {
+	Where   string // "database app as user bob on db:5432"
+	Problem string
+	Remedy  string
+	// Temporary: it may well work in a few seconds, with nothing changed.
+	Temporary bool
+}
+
+func (e *ConnectError) Error() string {
+	return fmt.Sprintf("can't connect to %s: %s; %s", e.Where, e.Problem, e.Remedy)
+}
+
+// Explain turns the error of a connection attempt into a [*ConnectError]. It returns any other error, and one that is
+// explained already, as it is, and that of an ended context.
+func Explain(err error, cfg *pgx.ConnConfig) error {
+	var explained *ConnectError
+	var failed *pgconn.ConnectError
+	isOurs := errors.As(err, &explained)
+	isConnect := errors.As(err, &failed) || errors.Is(err, context.DeadlineExceeded)
+	if err == nil || isOurs || errors.Is(err, context.Canceled) || !isConnect {
+		return err
+	}
+	e := &ConnectError{Where: where(cfg)}
+	e.Problem, e.Remedy, e.Temporary = explain(err, cfg)
+	return e
+}
+
+// where names the database without any secret.
+func where(cfg *pgx.ConnConfig) string {
+	database := cfg.Database
+	if database == "" {
+		database = cfg.User
+	}
+	return fmt.Sprintf("database %s as user %s on %s", printable(database), printable(cfg.User), printable(strings.Join(hosts(cfg), ", ")))
+}
+
+// hosts lists each place that is tried, once.
+func hosts(cfg *pgx.ConnConfig) []string {
+	_, first := pgconn.NetworkAddress(cfg.Host, cfg.Port)
+	all := []string{first}
+	for _, fallback := range cfg.Fallbacks {
+		if _, address := pgconn.NetworkAddress(fallback.Host, fallback.Port); !slices.Contains(all, address) {
+			all = append(all, address)
+		}
+	}
+	return all
+}
+
+func explain(err error, cfg *pgx.ConnConfig) (problem, remedy string, temporary bool) {
+	var server *pgconn.PgError
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &server):
+		return explainServer(server, cfg)
+	case strings.Contains(err.Error(), "server refused TLS connection"):
+		return "the server has no TLS", "turn it on there (ssl = on), or set sslmode=disable if the way to it is safe", false
+	case isTLS(err):
+		return "TLS failed: " + printable(tlsReason(err)), "check sslmode and sslrootcert, and the server's certificate", false
+	case strings.Contains(err.Error(), "read only connection"):
+		return "none of the hosts takes writes", "name the primary, or wait for the fail-over to end", true
+	case errors.As(err, &dns):
+		return "the host name " + printable(dns.Name) + " can't be resolved", "check the host, and that DNS works here", true
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused", "check host and port, and that Postgres runs there and listens on that address", true
+	case errors.Is(err, fs.ErrNotExist):
+		return "there is no such socket", "check the directory, and that Postgres runs on this machine", true
+	case errors.Is(err, fs.ErrPermission):
+		return "no permission to use the socket", "check the rights of its directory and who runs this program", false
+	case pgconn.Timeout(err) || errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time", "check host, port and firewalls; connect_timeout gives it more time", true
+	}
+	return printable(lastLine(err.Error())), "check that host and port are those of a Postgres server", true
+}
+
+// SQLSTATE codes of a refused connection (Postgres manual, appendix A).
+const (
+	invalidPassword       = "28P01"
+	invalidAuthorization  = "28000"
+	invalidCatalogName    = "3D000"
+	insufficientPrivilege = "42501"
+	tooManyConnections    = "53300"
+	cannotConnectNow      = "57P03"
+	adminShutdown         = "57P01"
+)
+
+func explainServer(err *pgconn.PgError, cfg *pgx.ConnConfig) (problem, remedy string, temporary bool) {
+	said := printable(err.Message)
+	switch err.Code {
+	case invalidPassword:
+		if cfg.Password == "" {
+			return said + " (none was given)", "put it into the connection string, PGPASSWORD or DATABASE_URL_FILE", false
+		}
+		return said, "check the password; in a URL, its special characters must be percent-encoded", false
+	case invalidAuthorization:
+		return said, "check the user, sslmode, and pg_hba.conf on the server", false
+	case invalidCatalogName:
+		return said, "check the database's name, or create it: createdb", false
+	case insufficientPrivilege:
+		return said, "grant it: grant connect on database … to …", false
+	case tooManyConnections:
+		return said, "raise max_connections (or the limit of the role or database), or end idle sessions", true
+	case cannotConnectNow, adminShutdown:
+		return said, "wait until it has started", true
+	}
+	return said, "see the log of the server", false
+}
+
+func isTLS(err error) bool {
+	var verification *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	var alert tls.AlertError
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	return errors.As(err, &verification) || errors.As(err, &record) || errors.As(err, &alert) ||
+		errors.As(err, &authority) || errors.As(err, &host) || strings.Contains(err.Error(), "tls error")
+}
+
+func tlsReason(err error) string {
+	var verification *tls.CertificateVerificationError
+	if errors.As(err, &verification) {
+		return verification.Err.Error()
+	}
+	_, reason, found := strings.Cut(lastLine(err.Error()), "tls error: ")
+	if !found {
+		return lastLine(err.Error())
+	}
+	return reason
+}
+
+// Sentence is an error for a person, in one printable line: of an error of the server its message and hint.
+func Sentence(err error) string {
+	var server *pgconn.PgError
+	if !errors.As(err, &server) {
+		return printable(err.Error())
+	}
+	text := server.Message
+	switch {
+	case server.Hint != "":
+		text += ": " + strings.TrimSuffix(server.Hint, ".")
+	case server.Code == insufficientPrivilege:
+		text += ": grant it to the role, or run as the owner of schema fedsender"
+	}
+	return printable(text)
+}
+
+func lastLine(text string) string {
+	return strings.TrimSpace(text[strings.LastIndexByte(text, '\n')+1:])
+}
+
+// printable keeps what a name from elsewhere holds from moving the cursor or breaking the line.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069':
+			return -1
+		}
+		return r
+	}, text)
+}
