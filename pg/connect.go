@@ -51,6 +51,10 @@ func ParseConfig(dsn string) (*pgx.ConnConfig, error) {
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = defaultApplicationName
 	}
+	// Without a prepared statement values come as text, whose form a role or database may have set otherwise; and
+	// documents are sent as UTF-8, whatever the database's encoding. Poolers know both.
+	cfg.RuntimeParams["datestyle"] = "ISO"
+	cfg.RuntimeParams["client_encoding"] = "UTF8"
 	for parameter := range cfg.RuntimeParams {
 		// For pgxpool, whose size is ours; the server would refuse them.
 		if strings.HasPrefix(parameter, "pool_") {

@@ -76,7 +76,7 @@ func explain(err error, cfg *pgx.ConnConfig) (problem, remedy string, temporary 
 		return "the server has no TLS", "turn it on there (ssl = on), or set sslmode=disable if the way to it is safe", false
 	case isTLS(err):
 		return "TLS failed: " + printable(tlsReason(err)), "check sslmode and sslrootcert, and the server's certificate", false
-	case strings.Contains(err.Error(), "read only connection"):
+	case errors.Is(err, ErrReadOnly) || strings.Contains(err.Error(), "read only connection"):
 		return "none of the hosts takes writes", "name the primary, or wait for the fail-over to end", true
 	case errors.As(err, &dns):
 		return "the host name " + printable(dns.Name) + " can't be resolved", "check the host, and that DNS works here", true
