@@ -47,6 +47,9 @@ type Config struct {
 	CAFile                string         `env:"SENDER_CA_FILE" unit:"PEM file" usage:"certificates that are trusted besides the system's"`
 	UserAgent             string         `env:"SENDER_USER_AGENT" default:"fedsender (+URL)" unit:"text" usage:"the User-Agent of the deliveries; best with your server's URL in it"`
 	Retention             time.Duration  `env:"SENDER_RETENTION" envDefault:"0" unit:"duration" usage:"delete settled activities that are older; 0: keep them"`
+
+	Version string       // shown in process_status and metrics
+	Log     *slog.Logger // slog.Default() when nil
 }
 
 const (
@@ -252,8 +255,8 @@ func describe(err error, environment map[string]string) error {
 func (c Config) String() string {
 	var b strings.Builder
 	value := reflect.ValueOf(c)
-	for i, v := range Variables() {
-		shown := fmt.Sprint(value.Field(i).Interface())
+	for _, v := range Variables() {
+		shown := fmt.Sprint(value.FieldByName(v.field).Interface())
 		if v.Secret && shown != "" {
 			shown = "(secret)"
 		}

@@ -22,14 +22,19 @@ type Variable struct {
 	Usage    string
 	Secret   bool   // its value is never shown
 	FileName string // the variable that names a file with the value; empty: none
+
+	field string // of Config
 }
 
 // Variables lists what ParseConfig reads, in the order of Config's fields.
 func Variables() []Variable {
 	config := reflect.TypeFor[Config]()
-	variables := make([]Variable, config.NumField())
-	for i := range variables {
+	var variables []Variable
+	for i := range config.NumField() {
 		tag := config.Field(i).Tag
+		if tag.Get("env") == "" {
+			break // Config's last fields are for who embeds it
+		}
 		v := Variable{
 			Name:    tag.Get("env"),
 			Default: tag.Get("envDefault") + tag.Get("default"),
@@ -41,7 +46,7 @@ func Variables() []Variable {
 		if v.Secret {
 			v.FileName = v.Name + "_FILE"
 		}
-		variables[i] = v
+		variables = append(variables, v)
 	}
 	return variables
 }

@@ -1,0 +1,41 @@
+-- Old rows that nobody needs any more. Every process calls this every few minutes; one at a time does the work.
+
+create function fedsender.prune(retention interval, out lowest bigint, out deleted bigint)
+language plpgsql
+as $$
+declare
+  v_settled bigint;
+begin
+  select coalesce(min(q.last_successful_id), 0),
+    coalesce(min(q.last_successful_id) filter (where coalesce(i.last_seen_at, i.created_at) > now() - interval '3 days'), 0)
+  into lowest, v_settled
+  from fedsender.source_queue_state q
+  join fedsender.source_instance i on i.id = q.instance_id;
+  deleted := 0;
+  if not pg_try_advisory_xact_lock(hashtextextended('fedsender.prune', 0)) then
+    return;
+  end if;
+  delete from fedsender.change where at < now() - interval '1 hour';
+  delete from fedsender.follower_tombstone where through_id <= lowest or removed_at < now() - interval '30 days';
+  delete from fedsender.instance_start s using fedsender.queue_state q
+  where q.instance_id = s.instance_id and q.last_successful_id >= s.until_id;
+  delete from fedsender.process where seen_at < now() - interval '1 day';
+  if retention > interval '0' then
+    delete from fedsender.activity
+    where id in (
+      select id
+      from fedsender.activity
+      where id <= v_settled and published_at < now() - retention
+      order by id
+      limit 5000
+    );
+    get diagnostics deleted = row_count;
+  end if;
+end
+$$;
+comment on function fedsender.prune(interval) is
+  'Delete what nobody needs any more, and up to 5,000 activities older than retention that are settled for every instance that is alive. Returns the lowest cursor and how many activities were deleted.';
+
+---- create above / drop below ----
+
+drop function fedsender.prune(interval);

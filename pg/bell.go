@@ -1,0 +1,101 @@
+package pg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgxlisten"
+)
+
+// Source describes where activities come from.
+type Source struct {
+	Name                 string
+	ActivityTable        string
+	SequenceCache        int64 // of the ids; anything but 1 breaks the horizon
+	PreparesTransactions bool  // max_prepared_transactions > 0: then triggers can't notify (migrations/native/002_triggers.sql)
+}
+
+// ReadSource reads fedsender.source and what the server allows.
+func ReadSource(ctx context.Context, q Querier) (s Source, err error) {
+	err = q.QueryRow(ctx, `
+		select name, activity_table::text, sequence_cache, current_setting('max_prepared_transactions')::int > 0
+		from fedsender.source`).Scan(&s.Name, &s.ActivityTable, &s.SequenceCache, &s.PreparesTransactions)
+	if err != nil {
+		return s, fmt.Errorf("read the source: %w", err)
+	}
+	if s.SequenceCache != 1 {
+		return s, fmt.Errorf("the id sequence of %s has CACHE %d; ids must be drawn one by one or activities are lost: alter its sequence to CACHE 1",
+			s.ActivityTable, s.SequenceCache)
+	}
+	return s, nil
+}
+
+// Arm asks writers to ring for the next activity.
+func Arm(ctx context.Context, q Querier) error {
+	if _, err := q.Exec(ctx, `update fedsender.doorbell set armed = true where not armed`); err != nil {
+		return fmt.Errorf("arm the doorbell: %w", err)
+	}
+	return nil
+}
+
+// Disarm spares busy writers the bell. Who sleeps is woken once, so that he arms it again before he sleeps again.
+func Disarm(ctx context.Context, q Querier) error {
+	_, err := q.Exec(ctx, `
+		with disarmed as (update fedsender.doorbell set armed = false where armed returning 1)
+		select pg_notify('fedsender_doorbell', '') from disarmed`)
+	if err != nil {
+		return fmt.Errorf("disarm the doorbell: %w", err)
+	}
+	return nil
+}
+
+// Bells are called for notifications, from one goroutine; they must not block.
+type Bells struct {
+	Activity, Change, Lease, Doorbell func()
+}
+
+// Listen hears the bells until ctx ends. After it had to connect again it rings them all, because some may have been
+// missed. config must lead to the server itself, not through a transaction pooler.
+func Listen(ctx context.Context, config *pgx.ConnConfig, bells Bells, log *slog.Logger) error {
+	listener := &pgxlisten.Listener{
+		Connect: func(ctx context.Context) (*pgx.Conn, error) {
+			return pgx.ConnectConfig(ctx, config.Copy())
+		},
+		ReconnectDelay: time.Second,
+		LogError: func(ctx context.Context, err error) {
+			if ctx.Err() == nil {
+				log.Warn("not listening for news; looking for them instead until the connection is back", "error", Explain(err, config))
+			}
+		},
+	}
+	for channel, ring := range map[string]func(){
+		"fedsender_activity": bells.Activity,
+		"fedsender_change":   bells.Change,
+		"fedsender_lease":    bells.Lease,
+		"fedsender_doorbell": bells.Doorbell,
+	} {
+		listener.Handle(channel, bell(ring))
+	}
+	if err := listener.Listen(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("listen: %w", err)
+	}
+	return nil
+}
+
+// bell rings for each notification, and once after connecting.
+type bell func()
+
+func (b bell) HandleNotification(context.Context, *pgconn.Notification, *pgx.Conn) error {
+	b()
+	return nil
+}
+
+func (b bell) HandleBacklog(context.Context, string, *pgx.Conn) error {
+	b()
+	return nil
+}

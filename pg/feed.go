@@ -1,0 +1,222 @@
+package pg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	// gapPatience is how long a gap may be a commit under way, which most are, before a fence is taken.
+	gapPatience = 20 * time.Millisecond
+	// batchRows and batchBytes bound one read of the head.
+	batchRows  = 500
+	batchBytes = 8 << 20
+)
+
+// Feed reads activities in the order of their ids, each once, up to the horizon: it never passes an id under which an
+// activity can still appear. Ids come from a sequence and rows become visible at commit, so a gap between visible ids may
+// still be filled. Most gaps fill within milliseconds; for those that do not, a fence waits for every transaction that
+// could. All of it holds while ids are drawn inside the INSERT from a sequence with CACHE 1 ([ReadSource] tells).
+//
+// With each read come the changes beside activities that were committed before it, so whom an activity is for can be
+// decided with every follow that precedes it. A Feed belongs to one goroutine.
+type Feed struct {
+	db       Querier
+	watch    *watch
+	now      func() time.Time
+	head     int64    // all up to it has been returned
+	holes    int64    // gaps up to it are holes for ever
+	snapshot Snapshot // of the last read of changes
+	gap      int64    // the first id of the gap that stopped the last read; 0: none
+	gapSince time.Time
+	fence    *fence
+	asleep   *fence // taken by Settle
+	rows     int    // to read at once
+}
+
+// Batch is what one read gave.
+type Batch struct {
+	Activities []Activity
+	Through    int64 // every id up to it is decided: returned or a hole
+	More       bool  // there is more to read at once
+	Waiting    bool  // a gap holds up activities that are visible: read again within milliseconds
+	Changes    Changes
+}
+
+// NewFeed begins after the id that some process has wholly dealt with (feed.horizon). Changes are those after
+// the snapshot of [Load].
+func NewFeed(ctx context.Context, db Querier, source Source, snapshot Snapshot, log *slog.Logger) (*Feed, error) {
+	f := &Feed{
+		db: db, watch: newWatch(db, source.ActivityTable, source.PreparesTransactions, log),
+		now: time.Now, snapshot: snapshot, rows: batchRows,
+	}
+	if err := db.QueryRow(ctx, `select horizon from fedsender.feed`).Scan(&f.head); err != nil {
+		return nil, fmt.Errorf("read the horizon: %w", err)
+	}
+	return f, nil
+}
+
+// Head is the id up to which everything has been returned.
+func (f *Feed) Head() int64 { return f.head }
+
+// ChangesSince makes the next Read report what was not visible in the snapshot, after everything was loaded by it.
+func (f *Feed) ChangesSince(snapshot Snapshot) { f.snapshot = snapshot }
+
+// Fences says how many fences were taken, and how often one had to ask pg_locks.
+func (f *Feed) Fences() (taken, lockReads int64) { return f.watch.fences, f.watch.waits }
+
+// Read returns what follows the head, in one round trip while no gap is in the way.
+func (f *Feed) Read(ctx context.Context) (Batch, error) {
+	if err := f.advanceFence(ctx); err != nil {
+		return Batch{}, err
+	}
+	found, err := f.read(ctx)
+	if err != nil {
+		return Batch{}, err
+	}
+	batch := Batch{Changes: found.changes}
+	f.holes = max(f.holes, found.horizon)
+	f.snapshot = found.changes.Snapshot
+	next := f.head + 1
+	for i := range found.activities {
+		if id := found.activities[i].ID; id > next && id-1 > f.holes && !gapsAreHoles {
+			f.stopAt(next)
+			batch.Waiting = true
+			found.activities = found.activities[:i]
+			break
+		} else {
+			next = id + 1
+		}
+	}
+	if !batch.Waiting {
+		f.gap, f.fence = 0, nil
+		batch.More = found.full
+		if !found.full {
+			next = max(next, f.holes+1)
+		}
+	}
+	f.head = next - 1
+	batch.Activities, batch.Through = found.activities, f.head
+	return batch, nil
+}
+
+// stopAt notes when a gap was first in the way.
+func (f *Feed) stopAt(id int64) {
+	if f.gap != id {
+		f.gap, f.gapSince = id, f.now()
+	}
+}
+
+// advanceFence takes a fence for a gap that did not fill by itself and looks whether one is down. It must come
+// before the read: what commits in between is seen by the read, and not by a read that came before.
+func (f *Feed) advanceFence(ctx context.Context) error {
+	if f.gap == 0 {
+		return nil
+	}
+	now := f.now()
+	if f.fence == nil {
+		if now.Sub(f.gapSince) < gapPatience {
+			return nil
+		}
+		// The highest visible id is read first: all below it had been drawn by then.
+		var bound int64
+		if err := f.db.QueryRow(ctx, `select coalesce(max(id), 0) from fedsender.source_activity`).Scan(&bound); err != nil {
+			return fmt.Errorf("read the highest id: %w", err)
+		}
+		var err error
+		f.fence, err = f.watch.raise(ctx, bound, now)
+		if f.fence == nil {
+			return err
+		}
+	}
+	down, err := f.fence.down(ctx, now)
+	if err != nil {
+		return err
+	}
+	if down {
+		f.holes = max(f.holes, f.fence.bound)
+		f.fence = nil
+	}
+	return nil
+}
+
+// Settle is called again and again between [Arm] and sleep. It is true once every transaction that was open at the first
+// call has ended: those did not see that the bell is armed and ring for nobody.
+func (f *Feed) Settle(ctx context.Context) (bool, error) {
+	now := f.now()
+	if f.asleep == nil {
+		var err error
+		if f.asleep, err = f.watch.raise(ctx, 0, now); f.asleep == nil {
+			return false, err
+		}
+	}
+	down, err := f.asleep.down(ctx, now)
+	if down {
+		f.asleep = nil
+	}
+	return down, err
+}
+
+// Unsettle forgets what Settle waited for.
+func (f *Feed) Unsettle() { f.asleep = nil }
+
+// reading is one round trip: the shared horizon first, because a hole must be known before the rows are read, and the
+// changes last, because a follow that was committed before an activity must be among them.
+type reading struct {
+	horizon    int64
+	activities []Activity
+	full       bool
+	changes    Changes
+}
+
+func (f *Feed) read(ctx context.Context) (r reading, err error) {
+	batch := &pgx.Batch{}
+	batch.Queue(`select horizon from fedsender.feed`).QueryRow(func(row pgx.Row) error { return row.Scan(&r.horizon) })
+	batch.Queue(`
+		select `+activityColumns+`, body
+		from fedsender.source_activity
+		where id > $1
+		order by id
+		limit $2`, f.head, f.rows).Query(func(rows pgx.Rows) error {
+		r.activities, r.full, err = f.scan(rows)
+		return err
+	})
+	queueChanges(batch, f.snapshot, &r.changes)
+	sender, ok := f.db.(interface {
+		SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+	})
+	if !ok {
+		return r, errors.New("the feed needs a connection that can send batches")
+	}
+	if err := sender.SendBatch(ctx, batch).Close(); err != nil {
+		return r, fmt.Errorf("read activities: %w", err)
+	}
+	return r, nil
+}
+
+// scan keeps at most batchBytes and chooses how many rows the next read asks for.
+func (f *Feed) scan(rows pgx.Rows) (list []Activity, full bool, err error) {
+	bytes, read := 0, 0
+	for rows.Next() {
+		read++
+		if bytes >= batchBytes {
+			continue // the server sends it anyhow; the next read asks for fewer
+		}
+		a, err := scanActivity(rows)
+		if err != nil {
+			return nil, false, err
+		}
+		bytes += len(a.Body)
+		list = append(list, a)
+	}
+	full = read == f.rows || read > len(list)
+	if len(list) > 0 {
+		f.rows = min(batchRows, max(1, batchBytes/(bytes/len(list)+1)))
+	}
+	return list, full, rows.Err()
+}

@@ -1,0 +1,5 @@
+//go:build nohorizon
+
+package pg
+
+const gapsAreHoles = true

@@ -1,0 +1,255 @@
+package sender
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/targets"
+	"github.com/fedsender/fedsender/worker"
+)
+
+const (
+	// chunkRows is how many activities the catch-up reads at once, without bodies.
+	chunkRows = 1000
+	// chunkCount is how many chunks are kept: about 300 bytes a row.
+	chunkCount = 16
+	// bodiesAtOnce bounds the bodies that one round reads of one chunk.
+	bodiesAtOnce = 256
+)
+
+// catchup reads for the instances that are behind. Chunks are read once for all who stand in them, and only the bodies
+// that somebody wants. It holds up neither the head nor those who are further on.
+type catchup struct {
+	engine *engine
+	chunks []*chunk // most recently used last
+}
+
+// chunk is the activities in (after, through], without bodies.
+type chunk struct {
+	after, through int64
+	rows           []pg.Activity
+	questions      []*targets.Question // of rows
+}
+
+// find returns the place of the first row whose id is at least id.
+func (c *chunk) find(id int64) int {
+	i, _ := slices.BinarySearchFunc(c.rows, id, func(a pg.Activity, id int64) int { return cmp.Compare(a.ID, id) })
+	return i
+}
+
+// run works until ctx ends.
+func (c *catchup) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.engine.dispatcher.feed:
+		}
+		for more := true; more && ctx.Err() == nil; {
+			var err error
+			if more, err = c.round(ctx); err != nil {
+				c.engine.troubled(ctx, "could not read the backlog; trying again", err)
+				pause(ctx, time.Second)
+			}
+		}
+	}
+}
+
+// place is where a hungry slot stands when a round begins.
+type place struct {
+	slot *slot
+	at   int64 // its position
+	room int
+}
+
+// round gives every hungry slot what the chunk that it stands in has for it. more says that some want more at once.
+func (c *catchup) round(ctx context.Context) (more bool, err error) {
+	places, end := c.engine.dispatcher.takeHungry()
+	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.at, b.at) })
+	for len(places) > 0 && ctx.Err() == nil {
+		ch, err := c.chunk(ctx, places[0].at, end)
+		if err != nil {
+			c.engine.dispatcher.putBack(places)
+			return true, err
+		}
+		here := 1
+		for here < len(places) && places[here].at < ch.through {
+			here++
+		}
+		if err := c.serve(ctx, ch, places[:here]); err != nil {
+			c.engine.dispatcher.putBack(places)
+			return true, err
+		}
+		places = places[here:]
+	}
+	return c.engine.dispatcher.anyHungry(), nil
+}
+
+// takeHungry empties the list of hungry slots; those that have reached the head are behind no more. end is how far may
+// be read: all up to it is decided.
+func (d *dispatcher) takeHungry() (places []place, end int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	end = max(d.head, d.reading)
+	for id, s := range d.hungry {
+		delete(d.hungry, id)
+		s.hungry = false
+		room := s.worker.Room(now)
+		switch {
+		case !s.behind || s.draining || room <= 0:
+		case s.worker.Offered() >= end:
+			s.behind = false
+			d.behind--
+		default:
+			places = append(places, place{slot: s, at: s.worker.Offered(), room: room})
+		}
+	}
+	return places, end
+}
+
+func (d *dispatcher) anyHungry() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.hungry) > 0
+}
+
+// putBack makes slots hungry again after an error.
+func (d *dispatcher) putBack(places []place) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	for _, p := range places {
+		d.look(p.slot, now)
+	}
+}
+
+// chunk returns the kept chunk that continues after the id, or reads it.
+func (c *catchup) chunk(ctx context.Context, after, end int64) (*chunk, error) {
+	for i, ch := range c.chunks {
+		if ch.after <= after && after < ch.through {
+			c.chunks = append(slices.Delete(c.chunks, i, i+1), ch)
+			return ch, nil
+		}
+	}
+	rows, err := pg.ReadRange(ctx, c.engine.pool, after, end, chunkRows)
+	if err != nil {
+		return nil, err
+	}
+	ch := &chunk{after: after, through: end, rows: rows, questions: make([]*targets.Question, len(rows))}
+	for i := range rows {
+		ch.questions[i] = targets.NewQuestion(query(&rows[i]))
+	}
+	if len(rows) == chunkRows {
+		ch.through = rows[len(rows)-1].ID
+	}
+	if len(c.chunks) == chunkCount {
+		c.chunks = slices.Delete(c.chunks, 0, 1)
+	}
+	c.chunks = append(c.chunks, ch)
+	return ch, nil
+}
+
+// want is an activity of the chunk for one slot.
+type want struct {
+	row     int
+	inboxes []worker.Inbox
+}
+
+// share is what one slot gets of a chunk, and how far that brings it.
+type share struct {
+	place   place
+	wants   []want
+	through int64
+}
+
+func (c *catchup) serve(ctx context.Context, ch *chunk, places []place) error {
+	shares := make([]share, len(places))
+	bodies := map[int64]*worker.Activity{}
+	for i, p := range places {
+		shares[i] = c.share(ch, p, bodies)
+	}
+	if err := c.prepare(ctx, ch, bodies); err != nil {
+		return err
+	}
+	c.engine.dispatcher.serve(ch, shares, bodies)
+	return nil
+}
+
+// share decides which rows of the chunk a slot gets: as many as it has room for and the round has bodies for.
+func (c *catchup) share(ch *chunk, p place, bodies map[int64]*worker.Activity) share {
+	s := share{place: p, through: ch.through}
+	for i := ch.find(p.at + 1); i < len(ch.rows); i++ {
+		row := &ch.rows[i]
+		inboxes := p.slot.wanted(row, c.engine.index.For(ch.questions[i], p.slot.id))
+		if len(inboxes) == 0 {
+			continue
+		}
+		_, known := bodies[row.ID]
+		if len(s.wants) == p.room || !known && len(bodies) == bodiesAtOnce {
+			s.through = row.ID - 1
+			break
+		}
+		if !known {
+			bodies[row.ID] = nil
+		}
+		s.wants = append(s.wants, want{i, inboxes})
+	}
+	return s
+}
+
+// prepare fills in the activities whose ids are in bodies. What can't be sent, or is gone, stays nil.
+func (c *catchup) prepare(ctx context.Context, ch *chunk, bodies map[int64]*worker.Activity) error {
+	var missing []int64
+	for id := range bodies {
+		if p, ok := c.engine.documents.GetIfPresent(id); ok {
+			bodies[id] = p.activity
+		} else {
+			missing = append(missing, id)
+		}
+	}
+	rows, err := pg.ReadActivities(ctx, c.engine.pool, missing)
+	if err != nil {
+		return err
+	}
+	for i := range rows {
+		activity, reason, err := c.engine.prepare(ctx, &rows[i])
+		if err != nil {
+			return err
+		}
+		if reason != "" {
+			c.engine.dispatcher.addLetter(rows[i].ID, "", reason)
+		}
+		bodies[rows[i].ID] = activity
+	}
+	return nil
+}
+
+// serve offers what was prepared to the slots that still stand where they stood.
+func (d *dispatcher) serve(ch *chunk, shares []share, bodies map[int64]*worker.Activity) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	for _, sh := range shares {
+		s := sh.place.slot
+		if s.dropped || s.draining || !s.behind || s.worker.Offered() != sh.place.at {
+			continue
+		}
+		for _, w := range sh.wants {
+			row := &ch.rows[w.row]
+			if activity := bodies[row.ID]; activity != nil {
+				s.worker.Offer(worker.Job{Activity: activity, Inboxes: w.inboxes})
+			}
+		}
+		publishedAt := time.Time{}
+		if next := ch.find(sh.through + 1); next > 0 {
+			publishedAt = ch.rows[next-1].PublishedAt
+		}
+		s.worker.Pass(sh.through, publishedAt)
+		d.look(s, now)
+	}
+	d.dispatch()
+}

@@ -1,0 +1,354 @@
+package sender
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/targets"
+	"github.com/fedsender/fedsender/worker"
+)
+
+// apply brings the index and the workers up to what was committed. It tries until the database has answered, because the
+// feed does not tell again; its error is the context's.
+func (e *engine) apply(ctx context.Context, feed *pg.Feed, c *pg.Changes) error {
+	if c.Reload {
+		return e.insist(ctx, "could not load followers; trying again", func(ctx context.Context) error {
+			return e.load(ctx, feed)
+		})
+	}
+	return e.insist(ctx, "could not read what changed; trying again", func(ctx context.Context) error {
+		return e.applyOnce(ctx, c)
+	})
+}
+
+func (e *engine) applyOnce(ctx context.Context, c *pg.Changes) error {
+	for _, t := range c.Tombstones {
+		e.index.AddTombstone(targets.Tombstone(t))
+	}
+	if err := e.rereadPairs(ctx, c.Pairs); err != nil {
+		return err
+	}
+	if err := e.rereadInstances(ctx, c.Instances); err != nil {
+		return err
+	}
+	if c.Lists {
+		if err := e.rereadLists(ctx); err != nil {
+			return err
+		}
+	}
+	for _, id := range c.Actors {
+		for _, name := range e.keys.Keys() {
+			if name.actorID == id {
+				e.keys.Remove(name)
+			}
+		}
+	}
+	if err := e.rereadControls(ctx, unique(c.Controls)); err != nil {
+		return err
+	}
+	if ids := unique(c.Cursors); len(ids) > 0 {
+		if err := e.reload(ctx, ids); err != nil {
+			return err
+		}
+	}
+	e.dispatcher.change(unique(c.Retries), func(s *slot, _ time.Time) { s.worker.RetryNow() })
+	return e.redeliver(ctx, unique(c.Redeliveries))
+}
+
+func unique[T int32 | int64](list []T) []T {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+func (e *engine) rereadPairs(ctx context.Context, pairs []pg.Pair) error {
+	if len(pairs) == 0 {
+		return nil
+	}
+	followers, err := pg.ReadPairs(ctx, e.pool, pairs)
+	if err != nil {
+		return err
+	}
+	inboxes := make(map[pg.Pair][]targets.Inbox, len(pairs))
+	for _, p := range pairs {
+		inboxes[p] = nil
+	}
+	for _, f := range followers {
+		p := pg.Pair{ActorID: f.ActorID, InstanceID: f.InstanceID}
+		inboxes[p] = append(inboxes[p], targets.Inbox{URL: f.Inbox, Shared: f.Shared})
+	}
+	for p, list := range inboxes {
+		e.index.SetPair(p.ActorID, p.InstanceID, list)
+	}
+	return nil
+}
+
+func (e *engine) rereadInstances(ctx context.Context, ids []int32) error {
+	ids = unique(ids)
+	if len(ids) == 0 {
+		return nil
+	}
+	found, err := pg.ReadInstances(ctx, e.pool, ids)
+	if err != nil {
+		return err
+	}
+	gone := make(map[int32]bool, len(ids))
+	for _, id := range ids {
+		gone[id] = true
+	}
+	for _, i := range found {
+		delete(gone, i.ID)
+		e.index.SetInstance(targets.Instance(i))
+	}
+	var removed []int32
+	for id := range gone {
+		removed = append(removed, id)
+	}
+	e.index.RemoveInstance(removed...)
+	seen := make(map[int32]time.Time, len(found))
+	for _, i := range found {
+		seen[i.ID] = i.LastSeenAt
+	}
+	e.dispatcher.change(ids, func(s *slot, now time.Time) {
+		if at := seen[s.id]; !at.IsZero() {
+			s.worker.Seen(now, at)
+		}
+	})
+	e.wakeKeeper()
+	return nil
+}
+
+func (e *engine) wakeKeeper() {
+	if keeper := e.keeper.Load(); keeper != nil {
+		keeper.Wake()
+	}
+}
+
+func (e *engine) rereadLists(ctx context.Context) error {
+	allow, block, err := pg.ReadLists(ctx, e.pool)
+	if err != nil {
+		return err
+	}
+	e.index.SetLists(listEntries(allow), listEntries(block))
+	e.applyLists()
+	return nil
+}
+
+func listEntries(list []pg.ListEntry) []targets.ListEntry {
+	entries := make([]targets.ListEntry, len(list))
+	for i, entry := range list {
+		entries[i] = targets.ListEntry(entry)
+	}
+	return entries
+}
+
+// applyLists blocks and unblocks what is held, by the lists and by the clock.
+func (e *engine) applyLists() {
+	e.dispatcher.change(e.dispatcher.held(), func(s *slot, now time.Time) {
+		if blocked := e.index.Blocked(s.id, now); blocked != s.blocked {
+			s.blocked = blocked
+			e.dispatcher.settlePause(s, now)
+		}
+	})
+}
+
+// runListExpiry looks again when an entry of a list expires, and at least once a minute.
+func (e *engine) runListExpiry(ctx context.Context) {
+	for ctx.Err() == nil {
+		now := time.Now()
+		wait := time.Minute
+		if next := e.index.NextExpiry(now); !next.IsZero() {
+			wait = max(time.Millisecond, min(wait, next.Sub(now)))
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		e.applyLists()
+	}
+}
+
+// settlePause leaves a slot that may not send now to the catch-up, so that its cursor stands still meanwhile.
+func (d *dispatcher) settlePause(s *slot, now time.Time) {
+	if s.stopped(now) && !s.behind {
+		s.worker.Pass(d.head, d.headAt)
+		d.fallBehind(s)
+	}
+	s.worker.PauseUntil(s.until())
+}
+
+func (e *engine) rereadControls(ctx context.Context, ids []int32) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	states, err := pg.ReadQueueStates(ctx, e.pool, ids)
+	if err != nil {
+		return err
+	}
+	byID := make(map[int32]*pg.QueueState, len(states))
+	for i := range states {
+		byID[states[i].InstanceID] = &states[i]
+	}
+	e.dispatcher.change(ids, func(s *slot, now time.Time) {
+		if state := byID[s.id]; state != nil {
+			s.control(state, e.config.MaxInFlightPerInstance)
+			e.dispatcher.settlePause(s, now)
+		}
+	})
+	return nil
+}
+
+// redeliver offers dead letters that an operator wants tried again.
+func (e *engine) redeliver(ctx context.Context, ids []int32) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	wanted, err := pg.ReadRedeliveries(ctx, e.pool, ids)
+	if err != nil || len(wanted) == 0 {
+		return err
+	}
+	jobs, gone, err := e.redeliveryJobs(ctx, wanted)
+	if err != nil {
+		return err
+	}
+	e.dispatcher.dropRedeliveries(gone)
+	e.dispatcher.change(ids, func(s *slot, now time.Time) {
+		for i, r := range wanted {
+			if r.InstanceID == s.id && jobs[i] != nil && s.worker.RedeliveryRoom(now) > 0 {
+				s.worker.Offer(*jobs[i])
+			}
+		}
+	})
+	return nil
+}
+
+// redeliveryJobs makes the jobs; gone are those whose activity or targets are no more.
+func (e *engine) redeliveryJobs(ctx context.Context, wanted []pg.Redelivery) (jobs []*worker.Job, gone []pg.Redelivery, err error) {
+	ids := make([]int64, len(wanted))
+	for i, r := range wanted {
+		ids[i] = r.ActivityID
+	}
+	rows, err := pg.ReadActivities(ctx, e.pool, unique(ids))
+	if err != nil {
+		return nil, nil, err
+	}
+	byID := make(map[int64]*pg.Activity, len(rows))
+	for i := range rows {
+		byID[rows[i].ID] = &rows[i]
+	}
+	jobs = make([]*worker.Job, len(wanted))
+	for i, r := range wanted {
+		row := byID[r.ActivityID]
+		if row == nil {
+			gone = append(gone, r)
+			continue
+		}
+		activity, reason, err := e.prepare(ctx, row)
+		if err != nil {
+			return nil, nil, err
+		}
+		inboxes := []worker.Inbox{{URL: r.Inbox}}
+		if r.Inbox == "" {
+			inboxes = e.inboxes(row, r.InstanceID)
+		}
+		switch {
+		case reason != "":
+			e.dispatcher.addLetter(row.ID, "", reason)
+			gone = append(gone, r)
+		case len(inboxes) == 0:
+			gone = append(gone, r)
+		default:
+			jobs[i] = &worker.Job{Activity: activity, Inboxes: inboxes, Redelivery: true}
+		}
+	}
+	return jobs, gone, nil
+}
+
+// dropRedeliveries deletes rows that nothing can be done for.
+func (d *dispatcher) dropRedeliveries(gone []pg.Redelivery) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unsaved.Redelivered = append(d.unsaved.Redelivered, gone...)
+}
+
+// inboxes are those of one instance that an activity is for.
+func (e *engine) inboxes(row *pg.Activity, id int32) []worker.Inbox {
+	return e.index.For(targets.NewQuestion(query(row)), id)
+}
+
+func query(row *pg.Activity) targets.Query {
+	return targets.Query{
+		ActivityID: row.ID, Inboxes: row.Inboxes, FollowersOf: row.FollowersOf, AllInstances: row.AllInstances,
+	}
+}
+
+// load replaces everything that is known of instances, followers and lists by one consistent view.
+func (e *engine) load(ctx context.Context, feed *pg.Feed) error {
+	started := time.Now()
+	builder := targets.NewBuilder()
+	var snapshot pg.Snapshot
+	err := pg.Load(ctx, e.pool, func(l *pg.Loaded) {
+		snapshot = l.Snapshot
+		builder.Lists(listEntries(l.Allow), listEntries(l.Block))
+		for i := range l.Instances {
+			builder.Instance(targets.Instance(i))
+		}
+		for f := range l.Followers {
+			builder.Follower(targets.Follower(f))
+		}
+		for t := range l.Tombstones {
+			builder.Tombstone(targets.Tombstone(t))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	e.index.Replace(builder)
+	feed.ChangesSince(snapshot)
+	e.keys.Purge()
+	stats := e.index.Stats()
+	e.log.Info("loaded whom activities are for", "instances", stats.Instances, "pairs", stats.Pairs,
+		"inboxes", stats.Inboxes, "took", time.Since(started).Round(time.Millisecond))
+	e.applyLists()
+	e.wakeKeeper()
+	held := e.dispatcher.held()
+	if err := e.rereadControls(ctx, held); err != nil {
+		return err
+	}
+	return e.redeliver(ctx, held)
+}
+
+// adopt makes the instances of inboxes on domains that nobody knew, so that they begin with this activity. refused are
+// inboxes that nothing may be sent to.
+func (e *engine) adopt(ctx context.Context, activityID int64, unknown []targets.Unknown) (refused []targets.Bad, err error) {
+	var domains []string
+	for _, u := range unknown {
+		if _, err := e.policy.CheckInbox(u.Inbox); err != nil {
+			refused = append(refused, targets.Bad{Inbox: u.Inbox, Reason: err.Error()})
+		} else {
+			domains = append(domains, u.Domain)
+		}
+	}
+	slices.Sort(domains)
+	domains = slices.Compact(domains)
+	if len(domains) == 0 {
+		return refused, nil
+	}
+	var made []pg.Instance
+	err = e.insist(ctx, "could not make the instances that an activity names; trying again", func(ctx context.Context) (err error) {
+		made, err = pg.Adopt(ctx, e.pool, activityID, domains)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range made {
+		e.index.SetInstance(targets.Instance(i))
+	}
+	e.wakeKeeper()
+	return refused, nil
+}

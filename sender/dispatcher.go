@@ -1,0 +1,330 @@
+package sender
+
+import (
+	"container/heap"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sourcegraph/conc"
+	"github.com/sourcegraph/conc/panics"
+
+	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/worker"
+)
+
+// postFunc makes one delivery. It returns when the outcome is known or ctx has ended.
+type postFunc func(ctx context.Context, s *slot, d worker.Delivery) worker.Outcome
+
+// dispatcher starts deliveries: it asks the workers of the instances that are held, by turns, so that none waits for
+// another's backlog, and never has more in flight than the process may.
+type dispatcher struct {
+	post        postFunc
+	maxInFlight int
+	maxWindow   int
+
+	mu       sync.Mutex
+	slots    map[int32]*slot
+	ready    queue
+	timers   timers
+	rearm    chan struct{} // the first timer changed
+	inFlight int
+	deliver  context.Context // deliveries run under it; nil: no lease session
+	group    *conc.WaitGroup
+	failed   func(*panics.Recovered)
+
+	head    int64     // all up to it has been offered to who is not behind
+	headAt  time.Time // published_at there
+	reading int64     // the head loop is about to offer up to it
+	hungry  map[int32]*slot
+	feed    chan struct{} // hungry is not empty, or the head moved
+	behind  int
+	unsaved pg.Saving // what no worker remembers until it is saved
+}
+
+func newDispatcher(config Config, post postFunc, failed func(*panics.Recovered)) *dispatcher {
+	return &dispatcher{
+		post: post, failed: failed, maxInFlight: config.MaxInFlight, maxWindow: config.MaxInFlightPerInstance,
+		slots: map[int32]*slot{}, hungry: map[int32]*slot{},
+		rearm: make(chan struct{}, 1), feed: make(chan struct{}, 1),
+	}
+}
+
+// begin lets deliveries start under ctx.
+func (d *dispatcher) begin(ctx context.Context) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.deliver, d.group = ctx, &conc.WaitGroup{}
+}
+
+// reset drops everything at once: the lease session is gone. It returns when nothing is in flight any more.
+func (d *dispatcher) reset() {
+	d.mu.Lock()
+	for _, s := range d.slots {
+		d.drop(s)
+	}
+	// Letters of instances are void: who holds them next begins with what the database has.
+	d.unsaved.Letters = slices.DeleteFunc(d.unsaved.Letters, func(l pg.Letter) bool { return l.InstanceID != 0 })
+	d.unsaved.Redelivered = nil
+	group := d.group
+	d.deliver, d.group = nil, nil
+	d.mu.Unlock()
+	if group != nil {
+		group.Wait()
+	}
+}
+
+// add takes slots whose state was read after they were leased.
+func (d *dispatcher) add(slots []*slot) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	for _, s := range slots {
+		if old := d.slots[s.id]; old != nil {
+			d.drop(old)
+		}
+		d.slots[s.id] = s
+		if s.worker.Offered() < max(d.head, d.reading) || s.stopped(now) {
+			d.fallBehind(s)
+		}
+		d.look(s, now)
+	}
+	d.dispatch()
+}
+
+// drop forgets a slot and cancels what it has in flight.
+func (d *dispatcher) drop(s *slot) {
+	s.dropped = true
+	delete(d.slots, s.id)
+	delete(d.hungry, s.id)
+	if s.behind {
+		s.behind = false
+		d.behind--
+	}
+	if !s.wakeAt.IsZero() {
+		heap.Remove(&d.timers, s.timer)
+		s.wakeAt = time.Time{}
+	}
+	if s.cancel != nil {
+		s.cancel()
+	}
+}
+
+// fallBehind leaves the slot to the catch-up, at the position that it has.
+func (d *dispatcher) fallBehind(s *slot) {
+	if !s.behind {
+		s.behind = true
+		d.behind++
+	}
+}
+
+// look is called after anything that may let a slot go on: it queues the slot and tells the catch-up if it wants more.
+func (d *dispatcher) look(s *slot, now time.Time) {
+	if s.dropped || s.draining {
+		return
+	}
+	if !s.queued {
+		s.queued = true
+		d.ready.push(s)
+	}
+	if s.behind && !s.hungry && s.worker.Room(now) > 0 {
+		s.hungry = true
+		d.hungry[s.id] = s
+		d.ring()
+	}
+}
+
+func (d *dispatcher) ring() {
+	select {
+	case d.feed <- struct{}{}:
+	default:
+	}
+}
+
+// dispatch starts what may start. d.mu is held.
+func (d *dispatcher) dispatch() {
+	if d.deliver == nil {
+		return
+	}
+	now := time.Now()
+	for d.inFlight < d.maxInFlight {
+		s := d.ready.pop()
+		if s == nil {
+			return
+		}
+		s.queued = false
+		if s.dropped || s.draining {
+			continue
+		}
+		delivery, ok := s.worker.Next(now)
+		if !ok {
+			d.setTimer(s, s.worker.NextAt(now))
+			continue
+		}
+		d.start(s, delivery)
+		s.queued = true
+		d.ready.push(s)
+	}
+}
+
+func (d *dispatcher) start(s *slot, delivery worker.Delivery) {
+	if s.inFlight == 0 {
+		s.ctx, s.cancel = context.WithCancel(d.deliver)
+	}
+	d.inFlight++
+	s.inFlight++
+	ctx := s.ctx
+	d.group.Go(func() {
+		var outcome worker.Outcome
+		if recovered := panics.Try(func() { outcome = d.post(ctx, s, delivery) }); recovered != nil {
+			d.failed(recovered)
+			outcome = worker.Outcome{Class: worker.Canceled}
+		}
+		d.finish(s, delivery, outcome)
+	})
+}
+
+// finish gives an outcome to the worker. Outcomes of a dropped slot are forgotten: another process may have it.
+func (d *dispatcher) finish(s *slot, delivery worker.Delivery, outcome worker.Outcome) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.inFlight--
+	s.inFlight--
+	if s.inFlight == 0 {
+		s.cancel()
+		s.ctx, s.cancel = nil, nil
+	}
+	if !s.dropped {
+		now := time.Now()
+		s.worker.Done(now, delivery, outcome)
+		d.look(s, now)
+	}
+	if s.draining && s.inFlight == 0 && s.drained != nil {
+		close(s.drained)
+		s.drained = nil
+	}
+	d.dispatch()
+}
+
+// setTimer wakes the slot at a time; zero: nothing to wait for.
+func (d *dispatcher) setTimer(s *slot, at time.Time) {
+	switch {
+	case at.Equal(s.wakeAt):
+		return
+	case s.wakeAt.IsZero():
+		s.wakeAt = at
+		heap.Push(&d.timers, s)
+	case at.IsZero():
+		heap.Remove(&d.timers, s.timer)
+		s.wakeAt = at
+		return
+	default:
+		s.wakeAt = at
+		heap.Fix(&d.timers, s.timer)
+	}
+	if d.timers[0] == s {
+		select {
+		case d.rearm <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// runTimers wakes slots whose back-off or pause has ended. One timer serves them all.
+func (d *dispatcher) runTimers(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.rearm:
+		case <-timer.C:
+		}
+		timer.Reset(d.fire())
+	}
+}
+
+// fire wakes who is due and returns how long the next one waits.
+func (d *dispatcher) fire() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	for len(d.timers) > 0 && !d.timers[0].wakeAt.After(now) {
+		s := heap.Pop(&d.timers).(*slot)
+		s.wakeAt = time.Time{}
+		d.look(s, now)
+	}
+	d.dispatch()
+	if len(d.timers) == 0 {
+		return time.Hour
+	}
+	return time.Until(d.timers[0].wakeAt)
+}
+
+// drain stops slots from starting anything and returns a channel for each that still has something in flight.
+func (d *dispatcher) drain(ids []int32) []<-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var waits []<-chan struct{}
+	for _, id := range ids {
+		s := d.slots[id]
+		if s == nil {
+			continue
+		}
+		s.draining = true
+		if s.inFlight > 0 {
+			s.drained = make(chan struct{})
+			waits = append(waits, s.drained)
+		}
+	}
+	return waits
+}
+
+// cancel ends what the slots have in flight.
+func (d *dispatcher) cancel(ids []int32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range ids {
+		if s := d.slots[id]; s != nil && s.cancel != nil {
+			s.cancel()
+		}
+	}
+}
+
+// remove forgets slots that were drained and saved.
+func (d *dispatcher) remove(ids []int32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range ids {
+		if s := d.slots[id]; s != nil {
+			d.drop(s)
+		}
+	}
+}
+
+// change runs f for the slots with these ids that are held, and lets them go on.
+func (d *dispatcher) change(ids []int32, f func(s *slot, now time.Time)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	for _, id := range ids {
+		if s := d.slots[id]; s != nil && !s.draining {
+			f(s, now)
+			d.look(s, now)
+		}
+	}
+	d.dispatch()
+}
+
+// held returns the ids of all slots.
+func (d *dispatcher) held() []int32 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ids := make([]int32, 0, len(d.slots))
+	for id := range d.slots {
+		ids = append(ids, id)
+	}
+	return ids
+}

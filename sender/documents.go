@@ -1,0 +1,150 @@
+package sender
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/expirable"
+	"github.com/maypok86/otter/v2"
+
+	"github.com/fedsender/fedsender/deliver"
+	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/worker"
+)
+
+const (
+	// maxKeys bounds the parsed keys, 5 KiB each.
+	maxKeys = 4096
+	// keyAge is how long a parsed key is used; a changed one is known at once through the change log.
+	keyAge = time.Hour
+)
+
+// prepared is an activity with its document, digested once for all receivers.
+type prepared struct {
+	activity *worker.Activity
+	document *deliver.Document
+	actorID  int64
+	keyID    string
+}
+
+// signingKey is an actor's key, or the reason why there is none.
+type signingKey struct {
+	key    *deliver.Key
+	reason string
+}
+
+type keyName struct {
+	actorID int64
+	keyID   string // overrides the actor's
+}
+
+func newDocuments(limit Bytes) *otter.Cache[int64, *prepared] {
+	return otter.Must(&otter.Options[int64, *prepared]{
+		MaximumWeight: uint64(limit),
+		Weigher: func(_ int64, p *prepared) uint32 {
+			return uint32(512 + len(p.document.Body) + 8*(len(p.activity.Footprint.Reads)+len(p.activity.Footprint.Writes)))
+		},
+	})
+}
+
+func newKeys() *expirable.LRU[keyName, signingKey] {
+	return expirable.NewLRU[keyName, signingKey](maxKeys, nil, keyAge)
+}
+
+// build checks and digests an activity. The error says why it can't be sent to anybody.
+func build(row *pg.Activity) (*prepared, error) {
+	document, err := deliver.NewDocument([]byte(row.Body))
+	if err != nil {
+		return nil, errUnpreparable(err.Error())
+	}
+	return &prepared{
+		activity: &worker.Activity{ID: row.ID, PublishedAt: row.PublishedAt, Footprint: worker.FootprintOf(document.Body)},
+		document: document, actorID: row.ActorID, keyID: row.KeyID,
+	}, nil
+}
+
+// prepare makes an activity ready to be sent and keeps it. reason says why it can't be sent to anybody; err is of the
+// context.
+func (e *engine) prepare(ctx context.Context, row *pg.Activity) (activity *worker.Activity, reason string, err error) {
+	p, err := build(row)
+	if err != nil {
+		return nil, err.Error(), nil
+	}
+	key, err := e.key(ctx, keyName{row.ActorID, row.KeyID})
+	if err != nil || key.reason != "" {
+		return nil, key.reason, err
+	}
+	e.documents.Set(row.ID, p)
+	return p.activity, "", nil
+}
+
+// key returns an actor's key. It tries until the database has answered.
+func (e *engine) key(ctx context.Context, name keyName) (signingKey, error) {
+	if key, ok := e.keys.Get(name); ok {
+		return key, nil
+	}
+	var actor pg.Actor
+	var found bool
+	err := e.insist(ctx, "could not read an actor's key; trying again", func(ctx context.Context) (err error) {
+		actor, found, err = pg.ReadActor(ctx, e.pool, name.actorID)
+		return err
+	})
+	if err != nil {
+		return signingKey{}, err
+	}
+	key := parseKey(actor, found, name)
+	e.keys.Add(name, key)
+	return key, nil
+}
+
+func parseKey(actor pg.Actor, found bool, name keyName) signingKey {
+	id := actor.KeyID
+	if name.keyID != "" {
+		id = name.keyID
+	}
+	switch {
+	case !found:
+		return signingKey{reason: fmt.Sprintf("there is no actor with id %d", name.actorID)}
+	case actor.PrivateKeyPEM == "":
+		return signingKey{reason: fmt.Sprintf("the actor of %s has no private key", id)}
+	}
+	key, err := deliver.ParseKey(id, actor.PrivateKeyPEM)
+	if err != nil {
+		return signingKey{reason: err.Error()}
+	}
+	return signingKey{key: key}
+}
+
+// errGone says that an activity was deleted before it was sent.
+var errGone = errors.New("the activity was deleted before it could be sent")
+
+// errUnpreparable carries a reason why an activity can't be sent to anybody.
+type errUnpreparable string
+
+func (e errUnpreparable) Error() string { return string(e) }
+
+// document returns what to send, from memory or read again. Several deliveries that need the same one read it once.
+func (e *engine) document(ctx context.Context, id int64) (*prepared, signingKey, error) {
+	p, err := e.documents.Get(ctx, id, otter.LoaderFunc[int64, *prepared](e.loadDocument))
+	if err != nil {
+		return nil, signingKey{}, err
+	}
+	key, err := e.key(ctx, keyName{p.actorID, p.keyID})
+	if err == nil && key.reason != "" {
+		err = errUnpreparable(key.reason)
+	}
+	return p, key, err
+}
+
+func (e *engine) loadDocument(ctx context.Context, id int64) (*prepared, error) {
+	rows, err := pg.ReadActivities(ctx, e.pool, []int64{id})
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) == 0 {
+		return nil, errGone
+	}
+	return build(&rows[0])
+}

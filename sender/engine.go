@@ -1,0 +1,134 @@
+package sender
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/expirable"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/maypok86/otter/v2"
+
+	"github.com/fedsender/fedsender/admin"
+	"github.com/fedsender/fedsender/deliver"
+	"github.com/fedsender/fedsender/lease"
+	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/targets"
+)
+
+// engine is what all parts of one process share.
+type engine struct {
+	config  Config
+	log     *slog.Logger
+	metrics *admin.Metrics
+	id      string // of this process, drawn at start
+
+	pool        *pgxpool.Pool
+	leaseConfig *pgx.ConnConfig
+	source      pg.Source
+	client      *deliver.Client
+	policy      deliver.Policy
+
+	index      *targets.Index
+	documents  *otter.Cache[int64, *prepared]
+	keys       *expirable.LRU[keyName, signingKey]
+	dispatcher *dispatcher
+
+	keeper  atomic.Pointer[lease.Keeper]
+	session atomic.Pointer[pg.LeaseSession]
+
+	saveMu    sync.Mutex
+	published int64 // the horizon that the database has at least; guarded by saveMu
+
+	lastRead  atomic.Int64 // Unix nanoseconds of the last good read of the feed
+	leaving   atomic.Bool
+	delivered atomic.Int64
+
+	complaints sync.Map // what → *complaint
+}
+
+// read notes that the database answered the feed.
+func (e *engine) read(at time.Time) { e.lastRead.Store(at.UnixNano()) }
+
+// complaint joins the same trouble, so that an outage is a line now and then and not a flood.
+type complaint struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+// troubled logs what went wrong and is tried again, at most once in ten seconds for the same thing.
+func (e *engine) troubled(ctx context.Context, what string, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	e.metrics.DatabaseError()
+	entry, _ := e.complaints.LoadOrStore(what, &complaint{})
+	c := entry.(*complaint)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.last) > 10*time.Second {
+		c.last = time.Now()
+		e.log.Warn(what, "error", pg.Sentence(err))
+	}
+}
+
+// insist tries do until it succeeds or ctx ends, whose error it returns then.
+func (e *engine) insist(ctx context.Context, what string, do func(context.Context) error) error {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := do(ctx)
+		if err == nil {
+			return nil
+		}
+		e.troubled(ctx, what, err)
+		if pause(ctx, wait); ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// pause waits for d, give or take a fifth, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d*4/5 + rand.N(d*2/5))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// domains names instances for a log line, at most so many.
+func (e *engine) domains(ids []int32, limit int) string {
+	var names []string
+	for i, id := range ids {
+		if i == limit {
+			names = append(names, "…")
+			break
+		}
+		if instance, ok := e.index.Instance(id); ok {
+			names = append(names, instance.Domain)
+		} else {
+			names = append(names, fmt.Sprint(id))
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// ready says why this process can't deliver; nil: it can.
+func (e *engine) ready() error {
+	keeper := e.keeper.Load()
+	switch last := time.Unix(0, e.lastRead.Load()); {
+	case e.leaving.Load():
+		return fmt.Errorf("draining: this process is about to end")
+	case time.Since(last) > idlePoll+5*time.Second:
+		return fmt.Errorf("the database has not answered for %s", time.Since(last).Round(time.Second))
+	case keeper == nil || !keeper.Valid():
+		return fmt.Errorf("there is no lease session")
+	}
+	return nil
+}

@@ -1,0 +1,285 @@
+package sender
+
+import (
+	"context"
+	"time"
+
+	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/targets"
+	"github.com/fedsender/fedsender/worker"
+)
+
+const (
+	// busyPoll is how often a busy process looks for activities; a hundredth of what a receiver needs to answer.
+	busyPoll = 5 * time.Millisecond
+	// gapPoll is for gaps, most of which are commits that end within milliseconds.
+	gapPoll = 3 * time.Millisecond
+	// busyFor is how long a process keeps looking after the last activity before it goes to sleep.
+	busyFor = 250 * time.Millisecond
+	// idlePoll backs up the bell: what it missed is found that late.
+	idlePoll = 10 * time.Second
+	// preparedPoll stands in for the bell where the server allows prepared transactions, which can't notify.
+	preparedPoll = 100 * time.Millisecond
+	// settleFor bounds the wait for transactions that were open when the bell was armed; idlePoll covers the rest.
+	settleFor = time.Second
+	// disarmAt is how many activities a second make the bell cost writers more than it brings.
+	disarmAt = 20
+)
+
+// head reads every activity once, in order, and offers it to the workers of the instances that it is for.
+type head struct {
+	engine *engine
+	feed   *pg.Feed
+	wake   chan struct{}
+
+	active  time.Time // when the last activity was read
+	settled bool      // the bell is armed and nobody is left who does not know
+	until   time.Time // settleFor ends
+	armed   bool
+	second  time.Time // of the count
+	count   int
+	disarms time.Time
+}
+
+func (h *head) ring() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run reads until ctx ends.
+func (h *head) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	rung := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.wake:
+			rung = true
+		case <-timer.C:
+		}
+		wait, err := h.round(ctx, rung)
+		rung = false
+		if err != nil {
+			h.engine.troubled(ctx, "could not read activities; trying again", err)
+			wait = time.Second
+		}
+		timer.Reset(wait)
+	}
+}
+
+// round reads once and returns how long to wait before the next time.
+func (h *head) round(ctx context.Context, rung bool) (time.Duration, error) {
+	if rung {
+		// Another process may have disarmed the bell, and whoever rang may write more: look for a while.
+		h.unsettle()
+	}
+	batch, err := h.feed.Read(ctx)
+	if err != nil {
+		return 0, err
+	}
+	h.engine.read(time.Now())
+	if batch.Changes.Any() {
+		if err := h.engine.apply(ctx, h.feed, &batch.Changes); err != nil {
+			return 0, err // ctx has ended
+		}
+	}
+	if err := h.offer(ctx, &batch); err != nil {
+		return 0, err // ctx has ended
+	}
+	return h.pace(ctx, &batch)
+}
+
+// offer decides whom the activities are for. It goes on trying until the database has answered: the feed does not give
+// them again.
+func (h *head) offer(ctx context.Context, batch *pg.Batch) error {
+	e := h.engine
+	e.dispatcher.setReading(batch.Through)
+	for i := range batch.Activities {
+		if err := e.offer(ctx, &batch.Activities[i]); err != nil {
+			return err
+		}
+	}
+	e.dispatcher.advance(batch.Through, time.Time{})
+	return nil
+}
+
+// pace decides when to read again, and arms and disarms the bell.
+func (h *head) pace(ctx context.Context, batch *pg.Batch) (time.Duration, error) {
+	now := time.Now()
+	if n := len(batch.Activities); n > 0 {
+		h.unsettle()
+		if err := h.tally(ctx, n, now); err != nil {
+			return 0, err
+		}
+	}
+	switch {
+	case batch.More:
+		return 0, nil
+	case batch.Waiting:
+		return gapPoll, nil
+	case now.Sub(h.active) < busyFor:
+		return busyPoll, nil
+	case h.engine.source.PreparesTransactions:
+		return preparedPoll, nil
+	case h.settled:
+		return idlePoll, nil
+	}
+	return h.settle(ctx, now)
+}
+
+func (h *head) unsettle() {
+	h.active, h.armed, h.settled = time.Now(), false, false
+	h.feed.Unsettle()
+}
+
+// settle goes to sleep in steps: arm the bell, wait for transactions that were open at that moment and so will not
+// ring, read once more.
+func (h *head) settle(ctx context.Context, now time.Time) (time.Duration, error) {
+	if !h.armed {
+		if err := pg.Arm(ctx, h.engine.pool); err != nil {
+			return 0, err
+		}
+		h.armed, h.until = true, now.Add(settleFor)
+	}
+	done, err := h.feed.Settle(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if done || now.After(h.until) {
+		h.feed.Unsettle()
+		h.settled = true
+		return 0, nil
+	}
+	return busyPoll, nil
+}
+
+// tally counts and disarms the bell when it would ring too often.
+func (h *head) tally(ctx context.Context, n int, now time.Time) error {
+	if now.Sub(h.second) > time.Second {
+		h.second, h.count = now, 0
+	}
+	h.count += n
+	if h.count < disarmAt || now.Sub(h.disarms) < time.Second || h.engine.source.PreparesTransactions {
+		return nil
+	}
+	h.disarms = now
+	return pg.Disarm(ctx, h.engine.pool)
+}
+
+// offer gives one activity to the workers that it is for. It is called for each activity once, in order.
+func (e *engine) offer(ctx context.Context, a *pg.Activity) error {
+	found, unknown, bad := e.targetsAtHead(query(a))
+	if len(unknown) > 0 {
+		refused, err := e.adopt(ctx, a.ID, unknown)
+		if err != nil {
+			return err
+		}
+		bad = append(bad, refused...)
+	}
+	for _, b := range bad {
+		e.dispatcher.addLetter(a.ID, b.Inbox, b.Reason)
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	activity, reason, err := e.prepare(ctx, a)
+	if err != nil {
+		return err
+	}
+	if reason != "" {
+		e.dispatcher.addLetter(a.ID, "", reason)
+		return nil
+	}
+	e.dispatcher.offer(activity, a, found)
+	return nil
+}
+
+// target is an instance that is held, with the inboxes of one activity there.
+type target struct {
+	id      int32
+	inboxes []worker.Inbox
+}
+
+// targetsAtHead asks for the instances that are held and not behind.
+func (e *engine) targetsAtHead(query targets.Query) (found []target, unknown []targets.Unknown, bad []targets.Bad) {
+	d := e.dispatcher
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	want := func(id int32) bool {
+		s := d.slots[id]
+		return s != nil && !s.behind && !s.draining
+	}
+	unknown, bad = e.index.Targets(query, want, func(id int32, inboxes []targets.Inbox) {
+		found = append(found, target{id, inboxes})
+	})
+	return found, unknown, bad
+}
+
+// setReading says up to where the head is about to offer: who joins meanwhile and stands before it is behind.
+func (d *dispatcher) setReading(id int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.reading = id
+}
+
+// advance moves the head after everything up to id has been offered.
+func (d *dispatcher) advance(id int64, publishedAt time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if id > d.head {
+		d.head = id
+		if !publishedAt.IsZero() {
+			d.headAt = publishedAt
+		}
+	}
+	if len(d.hungry) > 0 {
+		d.ring()
+	}
+}
+
+// offer gives a prepared activity to the workers of its targets. Who has no room is behind from here on.
+func (d *dispatcher) offer(activity *worker.Activity, row *pg.Activity, found []target) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	for _, t := range found {
+		s := d.slots[t.id]
+		if s == nil || s.behind || s.draining || row.ID <= s.worker.Offered() {
+			continue
+		}
+		inboxes := s.wanted(row, t.inboxes)
+		if len(inboxes) == 0 {
+			continue
+		}
+		if s.worker.Room(now) <= 0 {
+			s.worker.Pass(row.ID-1, d.headAt)
+			d.fallBehind(s)
+		} else {
+			s.worker.Offer(worker.Job{Activity: activity, Inboxes: inboxes})
+		}
+		d.look(s, now)
+	}
+	d.head, d.headAt = row.ID, row.PublishedAt
+	d.dispatch()
+}
+
+// wanted leaves out what was committed before the instance came to be: it gets of that only what names its inbox.
+func (s *slot) wanted(row *pg.Activity, inboxes []worker.Inbox) []worker.Inbox {
+	if !s.start.Older(row) {
+		return inboxes
+	}
+	var named []worker.Inbox
+	for _, inbox := range inboxes {
+		for _, url := range row.Inboxes {
+			if url == inbox.URL {
+				named = append(named, inbox)
+				break
+			}
+		}
+	}
+	return named
+}

@@ -1,0 +1,163 @@
+package sender
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/fedsender/fedsender/admin"
+	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/worker"
+)
+
+const (
+	// reportEvery is the log that admins know; processEvery keeps process_status fresh.
+	reportEvery  = time.Minute
+	processEvery = 5 * time.Second
+	// upkeepEvery is how often old rows are deleted; again at once while there are more.
+	upkeepEvery = 5 * time.Minute
+	// maxReported bounds the lines of one report.
+	maxReported = 20
+)
+
+// trouble is one line of the report.
+type trouble struct {
+	id     int32
+	behind int64
+	status worker.Status
+}
+
+// runReports says each minute who can't be delivered to, and writes what this process does for the views.
+func (e *engine) runReports(ctx context.Context) {
+	report, process := time.NewTicker(reportEvery), time.NewTicker(processEvery)
+	defer report.Stop()
+	defer process.Stop()
+	address, _ := os.Hostname() // without one the view shows an empty address
+	last := e.delivered.Load()
+	write := func(perSecond float64) {
+		err := pg.WriteProcess(ctx, e.pool, pg.Process{
+			ID: e.id, Name: e.config.Name, Address: address, Version: e.config.Version,
+			InFlight: e.dispatcher.count().inFlight, DeliveredPerSecond: perSecond,
+		})
+		if err != nil {
+			e.troubled(ctx, "could not write what this process does", err)
+		}
+	}
+	write(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-report.C:
+			e.report()
+		case <-process.C:
+			done := e.delivered.Load()
+			write(float64(done-last) / processEvery.Seconds())
+			last = done
+		}
+	}
+}
+
+// report logs a line for each instance that fails and one for the rest.
+func (e *engine) report() {
+	now := time.Now()
+	failing, counts := e.dispatcher.troubles(now)
+	slices.SortFunc(failing, func(a, b trouble) int { return int(b.behind - a.behind) })
+	for i, t := range failing {
+		if i == maxReported {
+			e.log.Info(fmt.Sprintf("and %d more that fail", len(failing)-maxReported))
+			break
+		}
+		line := fmt.Sprintf("%s: %d behind, %d fails", e.domains([]int32{t.id}, 1), t.behind, t.status.FailCount)
+		if wait := t.status.NextTry.Sub(now); wait > 0 {
+			line += ", next try in " + wait.Round(time.Second).String()
+		}
+		e.log.Info(line, "state", string(t.status.Word))
+	}
+	e.log.Info("delivering", "instances", counts.slots, "failing", len(failing), "behind", counts.behind,
+		"in_flight", counts.inFlight, "delivered", e.delivered.Load(), "head", counts.head)
+}
+
+// counts is the dispatcher in figures.
+type counts struct {
+	slots, behind, inFlight int
+	head                    int64
+	headAt                  time.Time
+}
+
+func (d *dispatcher) count() counts {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return counts{slots: len(d.slots), behind: d.behind, inFlight: d.inFlight, head: d.head, headAt: d.headAt}
+}
+
+func (d *dispatcher) troubles(now time.Time) (failing []trouble, c counts) {
+	c = d.count()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.slots {
+		if status := s.worker.Status(now); status.FailCount > 0 || status.Word != worker.WordOK && status.Word != worker.WordPaused {
+			failing = append(failing, trouble{s.id, c.head - s.worker.Cursor(), status})
+		}
+	}
+	return failing, c
+}
+
+// lag is the age of the oldest activity that waits for an instance which takes deliveries.
+func (d *dispatcher) lag(now time.Time) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	oldest := now
+	for _, s := range d.slots {
+		if s.worker.Idle() && !s.behind || s.worker.Status(now).Word != worker.WordOK {
+			continue
+		}
+		if at := s.worker.State().PublishedAt; !at.IsZero() && at.Before(oldest) {
+			oldest = at
+		}
+	}
+	return now.Sub(oldest)
+}
+
+func (e *engine) gauges() admin.Gauges {
+	number := func(f func(counts) float64) func() float64 {
+		return func() float64 { return f(e.dispatcher.count()) }
+	}
+	return admin.Gauges{
+		Leases:          number(func(c counts) float64 { return float64(c.slots) }),
+		InFlight:        number(func(c counts) float64 { return float64(c.inFlight) }),
+		InstancesBehind: number(func(c counts) float64 { return float64(c.behind) }),
+		Horizon:         number(func(c counts) float64 { return float64(c.head) }),
+		LagSeconds:      func() float64 { return e.dispatcher.lag(time.Now()).Seconds() },
+		CacheBytes:      func() float64 { return float64(e.documents.WeightedSize()) },
+		Ready: func() float64 {
+			if e.ready() != nil {
+				return 0
+			}
+			return 1
+		},
+	}
+}
+
+// runUpkeep deletes old rows until ctx ends.
+func (e *engine) runUpkeep(ctx context.Context) {
+	for wait := time.Minute; ; {
+		if pause(ctx, wait); ctx.Err() != nil {
+			return
+		}
+		wait = upkeepEvery
+		lowest, deleted, err := pg.Prune(ctx, e.pool, e.config.Retention)
+		if err != nil {
+			e.troubled(ctx, "could not delete old rows; trying again", err)
+			continue
+		}
+		e.index.PruneTombstones(lowest)
+		if deleted > 0 {
+			e.log.Log(ctx, slog.LevelDebug, "deleted old activities", "count", deleted)
+			wait = time.Second
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package sender
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/sourcegraph/conc"
+	"github.com/sourcegraph/conc/panics"
+
+	"github.com/fedsender/fedsender/admin"
+	"github.com/fedsender/fedsender/deliver"
+	"github.com/fedsender/fedsender/lease"
+	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/targets"
+)
+
+// Run delivers until ctx ends: then it takes nothing new, lets what is in flight end for at most the shutdown time-out,
+// writes the cursors, gives its leases up and returns nil. Before that it returns only with an error that trying again
+// can't mend: a wrong setting, a schema that is missing or of another version, a database that can't be reached at start.
+// A database that goes away later is waited for.
+func Run(ctx context.Context, config Config) error {
+	e, err := newEngine(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer e.client.Close()
+	defer e.pool.Close()
+	feed, err := e.begin(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	e.dispatcher = newDispatcher(config, e.post, func(r *panics.Recovered) { stop(fatal{r.AsError()}) })
+	e.dispatcher.advance(feed.Head(), time.Time{})
+	head := &head{engine: e, feed: feed, wake: make(chan struct{}, 1)}
+	if err := e.load(ctx, feed); err != nil {
+		return err
+	}
+
+	admin, endAdmin := context.WithCancel(context.WithoutCancel(ctx))
+	var services, loops conc.WaitGroup
+	defer services.Wait()
+	defer endAdmin()
+	services.Go(func() {
+		if err := e.serveAdmin(admin); err != nil {
+			stop(fatal{err})
+		}
+	})
+	loops.Go(func() { head.run(ctx) })
+	loops.Go(func() { (&catchup{engine: e}).run(ctx) })
+	loops.Go(func() { e.dispatcher.runTimers(ctx) })
+	loops.Go(func() { e.runSaves(ctx) })
+	loops.Go(func() { e.runListExpiry(ctx) })
+	loops.Go(func() { e.runReports(ctx) })
+	loops.Go(func() { e.runUpkeep(ctx) })
+	loops.Go(func() { e.listen(ctx, head) })
+	err = e.holdLeases(ctx)
+	stop(err)
+	loops.Wait()
+	e.signOff(admin)
+	var died fatal
+	if errors.As(context.Cause(ctx), &died) {
+		return died.error
+	}
+	return err
+}
+
+// fatal ends Run although ctx has not ended.
+type fatal struct{ error }
+
+func (f fatal) Unwrap() error { return f.error }
+
+func newEngine(ctx context.Context, config Config) (*engine, error) {
+	if config.Log == nil {
+		config.Log = slog.Default()
+	}
+	poolConfig, err := pg.ParseConfig(config.DatabaseURL)
+	if err != nil {
+		return nil, &ConfigError{Variable: "DATABASE_URL", Problem: "can't be used: " + err.Error()}
+	}
+	leaseConfig := poolConfig
+	if config.LeaseDatabaseURL != "" {
+		if leaseConfig, err = pg.ParseConfig(config.LeaseDatabaseURL); err != nil {
+			return nil, &ConfigError{Variable: "SENDER_LEASE_DATABASE_URL", Problem: "can't be used: " + err.Error()}
+		}
+	}
+	policy := deliver.Policy{AllowHTTP: config.AllowHTTP, AllowPrivate: config.AllowPrivateAddresses}
+	client, err := deliver.NewClient(deliver.Config{
+		Policy: policy, RequestTimeout: config.RequestTimeout, ConnectTo: config.ConnectTo, CAFile: config.CAFile,
+		UserAgent: config.UserAgent, SenderName: markName(config), MaxIdlePerHost: config.MaxInFlightPerInstance,
+	})
+	if err != nil {
+		return nil, err
+	}
+	pool, err := pg.Open(ctx, poolConfig)
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return &engine{
+		config: config, log: config.Log, id: rand.Text(), metrics: admin.NewMetrics(config.Name, config.Version),
+		pool: pool, leaseConfig: leaseConfig, client: client, policy: policy,
+		index: targets.New(), documents: newDocuments(config.CacheBytes), keys: newKeys(),
+	}, nil
+}
+
+// markName is what receivers are told about who sends: nothing, except in tests that tell processes apart.
+func markName(config Config) string {
+	if config.ConnectTo == "" {
+		return ""
+	}
+	return config.Name
+}
+
+// begin checks the schema and makes the feed.
+func (e *engine) begin(ctx context.Context) (*pg.Feed, error) {
+	if err := pg.CheckSchema(ctx, e.pool); err != nil {
+		return nil, err
+	}
+	var err error
+	if e.source, err = pg.ReadSource(ctx, e.pool); err != nil {
+		return nil, err
+	}
+	return pg.NewFeed(ctx, e.pool, e.source, pg.Snapshot{}, e.log)
+}
+
+// listen hears the bells.
+func (e *engine) listen(ctx context.Context, head *head) {
+	rung := func() {
+		e.metrics.Bell()
+		head.ring()
+	}
+	config := e.leaseConfig.Copy()
+	config.RuntimeParams["application_name"] = "fedsender listener " + e.config.Name
+	err := pg.Listen(ctx, config, pg.Bells{Activity: rung, Change: rung, Doorbell: rung, Lease: e.wakeKeeper}, e.log)
+	if err != nil {
+		e.troubled(ctx, "stopped listening for news; looking for them instead", err)
+	}
+}
+
+// holdLeases opens one lease session after the other until ctx ends. What it returns then is nil or an error that
+// another session would meet too.
+func (e *engine) holdLeases(ctx context.Context) error {
+	for wait := time.Duration(0); ; {
+		if pause(ctx, wait); ctx.Err() != nil {
+			return nil
+		}
+		began := time.Now()
+		err := e.holdSession(ctx)
+		switch {
+		case errors.Is(err, pg.ErrPooled):
+			return err
+		case ctx.Err() != nil:
+			return nil
+		}
+		e.metrics.LeaseSessionLost()
+		e.troubled(ctx, "no lease session; nothing is sent until there is one", err)
+		if wait = min(2*wait+250*time.Millisecond, 5*time.Second); time.Since(began) > time.Minute {
+			wait = 250 * time.Millisecond
+		}
+	}
+}
+
+// holdSession opens a session and delivers under it until it is lost or ctx ends.
+func (e *engine) holdSession(ctx context.Context) error {
+	session, err := pg.OpenLeaseSession(ctx, e.leaseConfig, e.id, e.log)
+	if err != nil {
+		return pg.Explain(err, e.leaseConfig)
+	}
+	defer session.Close()
+	budget, err := pg.LockBudget(ctx, e.pool)
+	if err != nil {
+		return err
+	}
+	keeper := lease.New(ctx, lease.Config{
+		ID: e.id, Session: session, Handler: e, MaxLeases: e.config.MaxLeases, Budget: budget,
+		ShutdownTimeout: e.config.ShutdownTimeout, Log: e.log,
+	})
+	e.session.Store(session)
+	e.keeper.Store(keeper)
+	e.dispatcher.begin(keeper.Context())
+	after := context.AfterFunc(ctx, func() { e.leaving.Store(true) })
+	defer after()
+	err = keeper.Run(ctx)
+	e.keeper.Store(nil)
+	e.dispatcher.reset()
+	e.session.Store(nil)
+	return err
+}
+
+// signOff takes this process off the list, if the database lets it.
+func (e *engine) signOff(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := pg.DeleteProcess(ctx, e.pool, e.id); err != nil {
+		e.log.Debug("could not take this process off the list", "error", pg.Sentence(err))
+	}
+}
+
+func (e *engine) serveAdmin(ctx context.Context) error {
+	if e.config.AdminAddr == "" {
+		return nil
+	}
+	e.metrics.Watch(e.gauges())
+	err := admin.Serve(ctx, admin.Config{
+		Addr: e.config.AdminAddr, Token: e.config.AdminToken, Metrics: e.metrics, Ready: e.ready, Log: e.log,
+		Listening: func(addr net.Addr) { e.log.Info("serving the page, health and metrics", "address", addr.String()) },
+	})
+	var taken *admin.ListenError
+	if errors.As(err, &taken) {
+		return &ConfigError{Variable: "SENDER_ADMIN_ADDR", Problem: fmt.Sprintf("%s can't be listened on: %s", taken.Addr, taken.Err)}
+	}
+	return err
+}

@@ -1,0 +1,205 @@
+package sender
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/fedsender/fedsender/pg"
+)
+
+const (
+	// saveEvery is the longest that a settled delivery is in no cursor.
+	saveEvery = time.Second
+	// idleEvery is the longest that a cursor stays behind where nothing was meant for the instance. Each save takes
+	// a part of them.
+	idleEvery = 60
+)
+
+// saving is what one save writes, and what is noted of it afterwards.
+type saving struct {
+	pg.Saving
+	slots   []*slot
+	version []uint64
+	horizon int64
+}
+
+// addLetter notes an activity that nobody can take, or an inbox that names no server.
+func (d *dispatcher) addLetter(activityID int64, inbox, reason string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	d.unsaved.Letters = append(d.unsaved.Letters,
+		pg.Letter{ActivityID: activityID, Inbox: inbox, Reason: reason, FirstAt: now, LastAt: now})
+}
+
+// takeSaving collects what changed since the last save; of the slots that only moved by rule, those whose turn it is.
+// ids restricts it; nil: all.
+func (d *dispatcher) takeSaving(ids []int32, turn int) (*saving, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	v := &saving{horizon: d.head}
+	if ids != nil {
+		for _, id := range ids {
+			if s := d.slots[id]; s != nil {
+				if err := d.collect(v, s); err != nil {
+					return nil, err
+				}
+			}
+		}
+	} else {
+		for id, s := range d.slots {
+			if s.worker.Version() != s.savedVersion || int(id)%idleEvery == turn && d.lags(s) {
+				if err := d.collect(v, s); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	v.Letters = append(d.unsaved.Letters, v.Letters...)
+	v.Redelivered = append(d.unsaved.Redelivered, v.Redelivered...)
+	d.unsaved = pg.Saving{}
+	return v, nil
+}
+
+// lags says whether the slot's cursor is behind the head and nothing holds it there.
+func (d *dispatcher) lags(s *slot) bool {
+	return !s.behind && s.worker.Idle() && s.savedCursor < d.head
+}
+
+func (d *dispatcher) collect(v *saving, s *slot) error {
+	if !s.behind && s.worker.Offered() < d.head {
+		s.worker.Pass(d.head, d.headAt)
+	}
+	state := s.worker.State()
+	held, err := json.Marshal(state.Held)
+	if err != nil {
+		return fmt.Errorf("save the state of instance %d: %w", s.id, err)
+	}
+	if state.Held == nil {
+		held = json.RawMessage("[]")
+	}
+	v.Checkpoints = append(v.Checkpoints, pg.Checkpoint{
+		InstanceID: s.id, Expected: s.savedCursor, Cursor: state.Cursor, PublishedAt: optional(state.PublishedAt),
+		FailCount: state.FailCount, LastRetryAt: optional(state.LastRetryAt), NotBefore: optional(state.NotBefore),
+		Throttles: state.Throttles, GoneAt: state.GoneAt, Gone: state.Gone, LastSuccessAt: optional(state.LastSuccessAt),
+		LastError: state.LastError, LastStatus: state.LastHTTPStatus, LastErrorAt: optional(state.LastErrorAt),
+		AheadID: state.AheadID, Held: held,
+	})
+	for _, l := range s.worker.TakeLetters() {
+		v.Letters = append(v.Letters, pg.Letter{
+			ActivityID: l.ActivityID, InstanceID: s.id, Inbox: l.Inbox, Reason: l.Reason, HTTPStatus: l.HTTPStatus,
+			Attempts: l.Attempts, FirstAt: l.FirstAt, LastAt: l.LastAt,
+		})
+	}
+	for _, job := range s.worker.TakeRedelivered() {
+		v.Redelivered = append(v.Redelivered, pg.Redelivery{InstanceID: s.id, ActivityID: job.Activity.ID})
+	}
+	v.slots = append(v.slots, s)
+	v.version = append(v.version, s.worker.Version())
+	return nil
+}
+
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// noteSaved remembers what the database has now and returns the instances whose cursor somebody else moved.
+func (d *dispatcher) noteSaved(v *saving, saved map[int32]bool) (moved []int32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, s := range v.slots {
+		if s.dropped {
+			continue
+		}
+		if !saved[s.id] {
+			moved = append(moved, s.id)
+			continue
+		}
+		s.savedCursor, s.savedVersion = v.Checkpoints[i].Cursor, v.version[i]
+	}
+	return moved
+}
+
+// giveBack keeps what no worker remembers for the next save.
+func (d *dispatcher) giveBack(v *saving) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unsaved.Letters = append(v.Letters, d.unsaved.Letters...)
+	d.unsaved.Redelivered = append(v.Redelivered, d.unsaved.Redelivered...)
+}
+
+// save writes what changed, on the lease session: if that is gone, nothing is written. A worker's dead letters are in the
+// same transaction as the cursor that passes them.
+func (e *engine) save(ctx context.Context, ids []int32, turn int) error {
+	e.saveMu.Lock()
+	defer e.saveMu.Unlock()
+	session := e.session.Load()
+	if session == nil {
+		return nil
+	}
+	v, err := e.dispatcher.takeSaving(ids, turn)
+	if err != nil {
+		return err
+	}
+	if !v.Empty() {
+		saved := map[int32]bool{}
+		err := session.Save(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
+			saved, err = pg.Save(ctx, tx, &v.Saving)
+			return err
+		})
+		if err != nil {
+			e.dispatcher.giveBack(v)
+			return fmt.Errorf("write cursors: %w", err)
+		}
+		e.metrics.CursorsWritten(len(v.Checkpoints))
+		e.metrics.DeadLetters(len(v.Letters))
+		if moved := e.dispatcher.noteSaved(v, saved); len(moved) > 0 {
+			e.cursorsMoved(ctx, moved)
+		}
+	}
+	return e.publish(ctx, v.horizon)
+}
+
+// publish tells the others, and those who start later, up to where everything has been dealt with.
+func (e *engine) publish(ctx context.Context, horizon int64) error {
+	if horizon <= e.published {
+		return nil
+	}
+	if err := pg.PublishHorizon(ctx, e.pool, horizon); err != nil {
+		return err
+	}
+	e.published = horizon
+	return nil
+}
+
+// runSaves saves each second until ctx ends. What fails is tried again: Save drops nothing that is not void anyhow.
+func (e *engine) runSaves(ctx context.Context) {
+	ticker := time.NewTicker(saveEvery)
+	defer ticker.Stop()
+	for turn := 0; ; turn = (turn + 1) % idleEvery {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := e.save(ctx, nil, turn); err != nil {
+			e.troubled(ctx, "could not write cursors; trying again", err)
+		}
+	}
+}
+
+// cursorsMoved reads the state of instances anew whose cursor is not where this process left it: an operator skipped or
+// replayed, or another program writes cursors too.
+func (e *engine) cursorsMoved(ctx context.Context, ids []int32) {
+	e.log.Warn("the cursors of instances were moved by somebody else; going on from where they are", "instances", e.domains(ids, 5), "count", len(ids))
+	if err := e.reload(ctx, ids); err != nil {
+		e.troubled(ctx, "could not read moved cursors", err)
+	}
+}

@@ -1,0 +1,105 @@
+package sender
+
+import (
+	"context"
+	"time"
+
+	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/worker"
+)
+
+// slot is an instance that this process holds, with its worker. It is guarded by dispatcher.mu.
+type slot struct {
+	id     int32
+	worker *worker.Worker
+	start  *pg.Start
+
+	// behind: it gets its activities from the catch-up. Otherwise its position is the head, by rule and not by visit.
+	behind   bool
+	hungry   bool // on the catch-up's list
+	queued   bool // in the ready queue
+	draining bool // nothing starts any more
+	dropped  bool // no longer ours; what comes back is ignored
+
+	pausedUntil time.Time // by an operator
+	blocked     bool
+
+	wakeAt time.Time // in the timers, unless zero
+	timer  int       // its place there
+
+	inFlight int
+	ctx      context.Context // of the deliveries in flight
+	cancel   context.CancelFunc
+	drained  chan struct{} // closed when draining and nothing is in flight
+
+	savedCursor  int64  // as the database has it
+	savedVersion uint64 // of the worker's state
+}
+
+// endless is the end of a block: the lists tell when it is over.
+var endless = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// until is when the slot may send again, by the operator and the lists.
+func (s *slot) until() time.Time {
+	if s.blocked {
+		return endless
+	}
+	return s.pausedUntil
+}
+
+func (s *slot) stopped(now time.Time) bool { return s.until().After(now) }
+
+// control takes over what the operator wants of the instance.
+func (s *slot) control(state *pg.QueueState, window int) {
+	if state.MaxInFlight > 0 {
+		window = state.MaxInFlight
+	}
+	s.pausedUntil = state.PausedUntil
+	s.worker.SetMaxWindow(window)
+	s.worker.PauseUntil(s.until())
+}
+
+// timers is a heap of slots by wakeAt.
+type timers []*slot
+
+func (t timers) Len() int           { return len(t) }
+func (t timers) Less(i, j int) bool { return t[i].wakeAt.Before(t[j].wakeAt) }
+func (t timers) Swap(i, j int) {
+	t[i], t[j] = t[j], t[i]
+	t[i].timer, t[j].timer = i, j
+}
+func (t *timers) Push(x any) {
+	s := x.(*slot)
+	s.timer = len(*t)
+	*t = append(*t, s)
+}
+func (t *timers) Pop() any {
+	old := *t
+	s := old[len(old)-1]
+	old[len(old)-1] = nil
+	*t = old[:len(old)-1]
+	return s
+}
+
+// queue is a first-in-first-out of slots that has no bound but the number of slots.
+type queue struct {
+	list []*slot
+	from int
+}
+
+func (q *queue) push(s *slot) { q.list = append(q.list, s) }
+
+func (q *queue) pop() *slot {
+	if q.from == len(q.list) {
+		return nil
+	}
+	s := q.list[q.from]
+	q.list[q.from] = nil
+	q.from++
+	if q.from == len(q.list) {
+		q.list, q.from = q.list[:0], 0
+	} else if q.from > 1024 && q.from > len(q.list)/2 {
+		q.list, q.from = append(q.list[:0], q.list[q.from:]...), 0
+	}
+	return s
+}
