@@ -17,13 +17,14 @@ func (b *Builder) Follower(f Follower) {
 	s := b.state
 	id := s.inboxes.retain(f.InstanceID, f.Inbox, f.Shared)
 	t := newTarget(f.InstanceID, id, f.Shared)
-	of := s.followers[f.ActorID]
+	var room [1]target
+	of := s.followers.get(f.ActorID, &room)
 	// Rows often come in the order of a table that grew by actor and instance.
 	if len(of) > 0 && of[len(of)-1] == t {
 		s.inboxes.release(id, f.Shared)
 		return
 	}
-	s.followers[f.ActorID] = append(of, t)
+	s.followers.set(f.ActorID, append(of, t))
 }
 
 // Tombstone adds a tombstone.
@@ -40,13 +41,13 @@ func (b *Builder) Index() *Index { return &Index{state: b.finish()} }
 func (b *Builder) finish() *state {
 	s := b.state
 	b.state = nil
-	for actorID, of := range s.followers {
-		of = s.tidy(of)
+	var room [1]target
+	for actorID := range s.followers.by {
+		of := s.tidy(s.followers.get(actorID, &room))
 		if cap(of) > len(of)+len(of)/8 {
 			of = slices.Clip(slices.Clone(of))
 		}
-		s.followers[actorID] = of
-		s.capacity += cap(of)
+		s.followers.set(actorID, of)
 		for i, t := range of {
 			if i == 0 || of[i-1].instance() != t.instance() {
 				s.countPair(t.instance(), 1, 0)

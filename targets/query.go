@@ -96,8 +96,9 @@ func (l *lookup) collect(s *state, q Query) (unknown []Unknown, sorted bool) {
 	if q.AllInstances {
 		add(append(l.targets, s.broadcast...))
 	}
+	var room [1]target
 	for _, actorID := range q.FollowersOf {
-		add(append(l.targets, s.followers[actorID]...))
+		add(append(l.targets, s.followers.get(actorID, &room)...))
 	}
 	listed := lists
 	for _, actorID := range q.FollowersOf {

@@ -37,12 +37,10 @@ type state struct {
 	domains map[string]int32
 	// broadcast is the shared inbox of each instance that has one, sorted.
 	broadcast []target
-	// followers are by actor, sorted by instance and URL, no inbox twice.
-	followers map[int64][]target
+	followers followers
 	// pairs is how many actors each instance has followers of.
 	pairs      map[int32]int
 	pairCount  int
-	capacity   int // of all followers' slices
 	tombstones map[int64]*tombstones
 	allow      list
 	block      list
@@ -59,7 +57,7 @@ func newState() *state {
 		inboxes:    newInboxes(),
 		instances:  make(map[int32]instance),
 		domains:    make(map[string]int32),
-		followers:  make(map[int64][]target),
+		followers:  newFollowers(),
 		pairs:      make(map[int32]int),
 		tombstones: make(map[int64]*tombstones),
 	}
@@ -132,10 +130,12 @@ func (s *state) removeInstances(ids []int32) {
 			s.freeDomain(id, in.key)
 		}
 	}
-	for actorID, of := range s.followers {
+	var room [1]target
+	for actorID := range s.followers.by {
 		if pairs == 0 {
 			break
 		}
+		of := s.followers.get(actorID, &room)
 		kept := of[:0]
 		for i, t := range of {
 			if !gone[t.instance()] {
@@ -150,15 +150,15 @@ func (s *state) removeInstances(ids []int32) {
 			}
 		}
 		if len(kept) < len(of) {
-			s.capacity -= cap(of)
-			s.setFollowers(actorID, kept)
+			s.followers.set(actorID, kept)
 		}
 	}
 	s.dropTombstones(func(instanceID int32, _ int64) bool { return gone[instanceID] })
 }
 
 func (s *state) setPair(actorID int64, instanceID int32, inboxes []Inbox) {
-	all := s.followers[actorID]
+	var room [1]target
+	all := s.followers.get(actorID, &room)
 	from, to := span(all, instanceID)
 	old := slices.Clone(all[from:to])
 	fresh := make([]target, 0, len(inboxes))
@@ -170,21 +170,7 @@ func (s *state) setPair(actorID int64, instanceID int32, inboxes []Inbox) {
 		s.inboxes.release(t.id(), t.shared())
 	}
 	s.countPair(instanceID, len(fresh), len(old))
-	s.capacity -= cap(all)
-	s.setFollowers(actorID, slices.Replace(all, from, to, fresh...))
-}
-
-// setFollowers stores an actor's targets whose old capacity has been taken from the account.
-func (s *state) setFollowers(actorID int64, targets []target) {
-	if len(targets) == 0 {
-		delete(s.followers, actorID)
-		return
-	}
-	if cap(targets) > 2*len(targets)+8 {
-		targets = slices.Clip(slices.Clone(targets))
-	}
-	s.capacity += cap(targets)
-	s.followers[actorID] = targets
+	s.followers.set(actorID, slices.Replace(all, from, to, fresh...))
 }
 
 func (s *state) countPair(instanceID int32, has, had int) {
@@ -236,13 +222,15 @@ func span(sorted []target, instanceID int32) (from, to int) {
 	return from, to
 }
 
+// mapSlack is by how much a Swiss map is larger than its entries: it is between half and fully occupied.
+const mapSlack = 1.5
+
 func (s *state) stats() Stats {
-	const mapEntry = 1.6 // a Swiss map is between half and fully occupied
 	st := Stats{Instances: len(s.instances), Pairs: s.pairCount, Inboxes: s.inboxes.used}
 	for _, t := range s.tombstones {
 		st.Tombstones += len(t.through)
 	}
-	st.Bytes = s.inboxes.bytes() + int64(8*s.capacity) + int64(8*cap(s.broadcast)) + int64(64*st.Tombstones) +
-		int64(mapEntry*float64(32*len(s.followers)+(120+28+24)*len(s.instances)+12*len(s.pairs)))
+	st.Bytes = s.inboxes.bytes() + s.followers.bytes() + int64(8*cap(s.broadcast)) + int64(64*st.Tombstones) +
+		int64(mapSlack*float64((120+32+24)*len(s.instances)+16*len(s.pairs)))
 	return st
 }
