@@ -1,0 +1,56 @@
+package pg_test
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/test/postgres"
+)
+
+func TestOpenLeaseSession_RefusesWhatIsNoID(t *testing.T) {
+	for _, id := range []string{"", "a:b", "with space", "line\n", "ünicode", strings.Repeat("i", 46)} {
+		_, err := pg.OpenLeaseSession(t.Context(), parse(t, "host=127.0.0.1 port=1 user=x"), id, quiet())
+		require.ErrorContains(t, err, "id of a process")
+	}
+}
+
+func TestOpenLeaseSession_ReadOnlyDatabaseIsATypedError(t *testing.T) {
+	dsn := postgres.Database(t)
+	look := admin(t, dsn)
+	config := parse(t, dsn)
+	_, err := look.Exec(t.Context(), `alter database `+pgx.Identifier{config.Database}.Sanitize()+` set default_transaction_read_only = on`)
+	require.NoError(t, err)
+	_, err = pg.OpenLeaseSession(t.Context(), config, "a", quiet())
+	require.ErrorIs(t, err, pg.ErrReadOnly)
+	_, err = pg.OpenLeaseSession(t.Context(), parse(t, "postgres://nobody@127.0.0.1:1/x"), "a", quiet())
+	var explained *pg.ConnectError
+	require.ErrorAs(t, err, &explained)
+}
+
+func TestOpenLeaseSession_PoolerInTransactionModeIsRefusedInSessionModeAllowed(t *testing.T) {
+	config := parse(t, postgres.Database(t))
+	perTransaction, perSession := config.Copy(), config.Copy()
+	newPooler(t, perTransaction, false)
+	inBetween := newPooler(t, perSession, true)
+	_, err := pg.OpenLeaseSession(t.Context(), perTransaction, "a", quiet())
+	require.ErrorIs(t, err, pg.ErrPooled)
+	require.ErrorContains(t, err, "SENDER_LEASE_DATABASE_URL")
+
+	var log bytes.Buffer
+	s, err := pg.OpenLeaseSession(t.Context(), perSession, "a", slog.New(slog.NewTextHandler(&log, nil)))
+	require.NoError(t, err)
+	defer s.Close()
+	require.Contains(t, log.String(), "pooler")
+	_, err = s.Beat(t.Context())
+	require.NoError(t, err)
+	inBetween.change()
+	_, err = s.Beat(t.Context())
+	require.ErrorIs(t, err, pg.ErrPooled)
+	require.ErrorIs(t, err, pg.ErrSessionLost)
+}
