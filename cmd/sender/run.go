@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/sender"
+)
+
+const (
+	// startTimeout is how long a database that is about to start is waited for. Longer outages at the start are for
+	// whoever restarts this program: a wrong host looks the same and should be seen.
+	startTimeout = 10 * time.Second
+	startPause   = 500 * time.Millisecond
+)
+
+func (a *app) runCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Deliver until told to stop",
+		Long: `Deliver until told to stop. SIGTERM or SIGINT lets what is in flight end, saves and gives the
+work to the other processes; a second one ends at once. Start as many as you like, anywhere.
+
+A database that can't be reached within 10 s at the start ends the program with exit code 1;
+one that goes away later is waited for.`,
+		Args: arguments(0, 0),
+		RunE: verb(func(ctx context.Context, _ []string) error { return a.run(ctx) }),
+	}
+	a.addVariables(cmd)
+	cmd.SetHelpFunc(func(cmd *cobra.Command, _ []string) { printRunHelp(cmd.OutOrStdout(), cmd) })
+	return cmd
+}
+
+func (a *app) run(ctx context.Context) error {
+	config, err := sender.ParseConfig(a.environment)
+	if err != nil {
+		return err
+	}
+	a.secrets = append(a.secrets, config.AdminToken)
+	cfg, err := a.parseDSN(databaseVariable, config.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	if config.LeaseDatabaseURL != "" {
+		if _, err := a.parseDSN(leaseVariable, config.LeaseDatabaseURL); err != nil {
+			return err
+		}
+	}
+	log := newLog(a.err, config.LogFormat, config.LogLevel, a.redact())
+	slog.SetDefault(log)
+	config.Log, config.Version = log, programVersion()
+	if unknown := sender.Unknown(a.environment); len(unknown) > 0 {
+		log.Warn("these variables are not known and do nothing: " + strings.Join(unknown, ", "))
+	}
+	limitMemory(log)
+	if err := a.awaitDatabase(ctx, cfg, log); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	log.Info("starting", "name", config.Name, "version", config.Version)
+	err = sender.Run(ctx, config)
+	if errors.Is(err, pg.ErrPooled) {
+		return misuse{pg.ErrPooled.Error()}
+	}
+	if err != nil {
+		return schemaMisuse(err)
+	}
+	log.Info("stopped; all is saved")
+	return nil
+}
+
+// awaitDatabase makes sure that the first connection works and that the schema fits.
+func (a *app) awaitDatabase(ctx context.Context, cfg *pgx.ConnConfig, log *slog.Logger) error {
+	waiting, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for told := false; ; told = true {
+		pool, err := pg.Open(waiting, cfg)
+		if err == nil {
+			defer pool.Close()
+			return schemaMisuse(pg.CheckSchema(waiting, pool))
+		}
+		var failed *pg.ConnectError
+		if !errors.As(err, &failed) || !failed.Temporary {
+			return err
+		}
+		if !told {
+			log.Warn("waiting for the database", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-waiting.Done():
+			return err
+		case <-time.After(startPause):
+		}
+	}
+}
+
+// limitMemory gives Go 90 % of the container's memory, where there is a limit and GOMEMLIMIT is unset. GOMAXPROCS is set by
+// Go itself.
+func limitMemory(log *slog.Logger) {
+	if limit, err := memlimit.Set(); err != nil {
+		log.Debug("the container's memory limit is not known", "error", err)
+	} else {
+		log.Debug("memory is limited", "bytes", limit)
+	}
+}
+
+// printRunHelp lists the variables, which say more than flags alone.
+func printRunHelp(w io.Writer, cmd *cobra.Command) {
+	fmt.Fprintf(w, "%s\n\nUsage:\n  sender run [flags]\n\nEach setting is a flag or a variable of the environment; the flag wins.\n", cmd.Long)
+	for _, v := range sender.Variables() {
+		fmt.Fprintf(w, "\n  --%s, %s", v.Flag, v.Name)
+		if v.FileName != "" {
+			fmt.Fprintf(w, " (or the file that %s names)", v.FileName)
+		}
+		shown := "default " + v.Default
+		if v.Default == "" {
+			shown = "no default"
+		}
+		fmt.Fprintf(w, "\n      %s\n      %s; %s\n", v.Usage, v.Unit, shown)
+	}
+	fmt.Fprint(w, `
+  PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD, PGSSLMODE, PGSERVICE, … (environment only)
+      fill in what DATABASE_URL leaves open, or stand for it
+  HTTPS_PROXY, HTTP_PROXY, NO_PROXY (environment only)
+      the proxy that deliveries take; URL; no default
+  GOMAXPROCS, GOMEMLIMIT (environment only)
+      processors and bytes of memory; default: the container's limits
+
+A password in a flag can be read by everybody on the machine: use the variable or its file.
+`)
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/fedsender/fedsender/pg"
+)
+
+func (a *app) traceCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "trace AP_ID",
+		Short: "For one activity: who should get it, who has it, who waits for it and why",
+		Long: `For one activity: who should get it, who has it, who waits for it and why. Who should get it is told
+by who follows today, which may differ from who did when it was made.`,
+		Args: arguments(1, 1),
+		RunE: verb(func(ctx context.Context, args []string) error {
+			return a.withDatabase(ctx, func(pool *pgxpool.Pool) error { return a.trace(ctx, pool, args[0], asJSON) })
+		}),
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	a.addVariables(cmd, databaseVariable)
+	return cmd
+}
+
+func (a *app) trace(ctx context.Context, pool *pgxpool.Pool, apID string, asJSON bool) error {
+	t, err := pg.TraceActivity(ctx, pool, apID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("there is no activity with the id %s", apID)
+	}
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(a.out, t)
+	}
+	now := time.Now()
+	head := newTable(a.out)
+	head.row("activity", fmt.Sprintf("%s (%d)", t.APID, t.ID))
+	head.row("actor", orDash(t.Actor))
+	head.row("published", ago(t.PublishedAt, now))
+	if t.ID > t.Horizon {
+		head.row("feed", fmt.Sprintf("has settled what is up to %d, not this yet", t.Horizon))
+	}
+	settled := 0
+	for _, target := range t.Targets {
+		if target.Settled {
+			settled++
+		}
+	}
+	head.row("settled", fmt.Sprintf("for %d of %s", settled, plural(int64(len(t.Targets)), "instance")))
+	if err := head.end(); err != nil {
+		return err
+	}
+	return a.printTargets(t, now)
+}
+
+func (a *app) printTargets(t pg.Trace, now time.Time) error {
+	letters := map[string]pg.DeadLetter{}
+	for _, l := range t.DeadLetters {
+		letters[l.Domain] = l
+	}
+	if l, everybody := letters[""]; everybody {
+		fmt.Fprintf(a.out, "\nnobody gets it: %s\n", safe(l.Reason))
+	}
+	if len(t.Targets) > 0 {
+		fmt.Fprintln(a.out)
+		list := newTable(a.out, "INSTANCE", "HAS IT", "WHY")
+		for _, target := range t.Targets {
+			letter, isDead := letters[target.Domain]
+			switch {
+			case isDead:
+				list.row(target.Domain, "given up", shorten(letter.Reason, 100))
+			case target.Settled:
+				list.row(target.Domain, "settled", "")
+			default:
+				list.row(target.Domain, "no", whyNot(target, now))
+			}
+		}
+		if err := list.end(); err != nil {
+			return err
+		}
+	}
+	for _, inbox := range t.Unknown {
+		fmt.Fprintf(a.out, "no instance yet for the inbox %s\n", shorten(inbox, 200))
+	}
+	return nil
+}
+
+// whyNot is why an instance waits.
+func whyNot(t pg.TraceTarget, now time.Time) string {
+	var why []string
+	switch t.State {
+	case "ok", "lagging":
+	case "failing", "dead":
+		why = append(why, fmt.Sprintf("%s: %s, next try %s: %s", t.State, plural(int64(t.FailCount), "fail"), nextTry(t.NextRetryAt, now), shorten(t.LastError, 80)))
+	default:
+		why = append(why, t.State)
+	}
+	if t.IDsBefore > 0 {
+		why = append(why, plural(t.IDsBefore, "id")+" before it")
+	}
+	if t.Holder == "" {
+		why = append(why, "no process delivers to it at this moment")
+	}
+	if len(why) == 0 {
+		return "it is next"
+	}
+	return strings.Join(why, "; ")
+}

@@ -1,0 +1,266 @@
+package pg
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Verdict of a [Finding].
+const (
+	OK   = "ok"
+	Warn = "warn" // it works, but not as well as it could, or not for long
+	Bad  = "bad"  // it does not work
+)
+
+// Finding is one thing that was looked at.
+type Finding struct {
+	What    string `json:"what"`
+	Verdict string `json:"verdict"`
+	Says    string `json:"says"`           // what was found and what it means
+	Mend    string `json:"mend,omitempty"` // what to do; empty when ok
+}
+
+const (
+	// minVersion has SQL functions with a parsed body (begin atomic), which the migrations use.
+	minVersion = 14
+	// skewWarn is far below the hour that receivers allow a signature's Date to differ, and above any round trip.
+	skewWarn = 5 * time.Second
+	// longTransaction is older than any that an application should have; writers that long hold up the feed.
+	longTransaction = 5 * time.Minute
+	// queueWarn is how full the notification queue may be. Full, it fails the application's commits.
+	queueWarn, queueBad = 0.1, 0.5
+)
+
+// Diagnose looks at everything about the database that a first run can get wrong; lease is the configuration of the
+// lease session, the same as cfg where none is set apart. It changes nothing. What can't be looked at is a finding too;
+// without a connection, that is the only one.
+func Diagnose(ctx context.Context, cfg, lease *pgx.ConnConfig) []Finding {
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return []Finding{connectFinding("database", err, cfg)}
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	d := &diagnosis{ctx: ctx, conn: conn}
+	d.add("database", OK, "reached "+where(cfg), "")
+	d.server()
+	d.clock()
+	if d.schema() {
+		d.sequence()
+		d.rights()
+		d.locks()
+	}
+	d.visibility()
+	d.prepared()
+	d.notifications()
+	d.longTransactions()
+	d.findings = append(d.findings, diagnoseLease(ctx, lease))
+	return d.findings
+}
+
+func connectFinding(what string, err error, cfg *pgx.ConnConfig) Finding {
+	err = Explain(err, cfg)
+	if failed, ok := err.(*ConnectError); ok {
+		return Finding{What: what, Verdict: Bad, Says: "can't connect to " + failed.Where + ": " + failed.Problem, Mend: failed.Remedy}
+	}
+	return Finding{What: what, Verdict: Bad, Says: Sentence(err), Mend: "check the connection string"}
+}
+
+type diagnosis struct {
+	ctx      context.Context
+	conn     *pgx.Conn
+	findings []Finding
+}
+
+func (d *diagnosis) add(what, verdict, says, mend string) {
+	d.findings = append(d.findings, Finding{What: what, Verdict: verdict, Says: says, Mend: mend})
+}
+
+// ask reads one row; where that fails it says so and returns false.
+func (d *diagnosis) ask(what, sql string, into ...any) bool {
+	if err := d.conn.QueryRow(d.ctx, sql).Scan(into...); err != nil {
+		d.add(what, Bad, "can't be found out: "+Sentence(err), "mend what the server says")
+		return false
+	}
+	return true
+}
+
+func (d *diagnosis) server() {
+	var number int
+	var version string
+	var readOnly bool
+	if !d.ask("server", `
+		select current_setting('server_version_num')::int, current_setting('server_version'),
+			pg_is_in_recovery() or current_setting('transaction_read_only')::bool`, &number, &version, &readOnly) {
+		return
+	}
+	switch {
+	case number < minVersion*10000:
+		d.add("server", Bad, "Postgres "+version+" is too old", fmt.Sprintf("upgrade it to %d or later", minVersion))
+	case readOnly:
+		d.add("server", Bad, "it takes no writes: a standby, or default_transaction_read_only is on", "connect to the primary, or list all hosts with target_session_attrs=read-write")
+	default:
+		d.add("server", OK, "Postgres "+version+", takes writes", "")
+	}
+}
+
+func (d *diagnosis) clock() {
+	var there float64
+	before := time.Now()
+	if !d.ask("clock", `select extract(epoch from clock_timestamp())::float8`, &there) {
+		return
+	}
+	here := before.Add(time.Since(before) / 2)
+	skew := time.UnixMicro(int64(there * 1e6)).Sub(here).Round(time.Millisecond)
+	if skew.Abs() > skewWarn {
+		d.add("clock", Warn, fmt.Sprintf("this machine and the database differ by %s; receivers refuse signatures of a wrong time", skew.Abs()), "run NTP on both")
+		return
+	}
+	d.add("clock", OK, "this machine and the database agree", "")
+}
+
+func (d *diagnosis) schema() bool {
+	if err := CheckSchema(d.ctx, d.conn); err != nil {
+		d.add("schema", Bad, Sentence(err), "run: sender migrate (or a newer sender, if the schema is newer)")
+		return false
+	}
+	d.add("schema", OK, "fedsender is there and of this version", "")
+	return true
+}
+
+func (d *diagnosis) sequence() {
+	var source, table string
+	var cache int64
+	if !d.ask("activity ids", `select name, activity_table::regclass::text, coalesce(sequence_cache, 0) from fedsender.source`, &source, &table, &cache) {
+		return
+	}
+	if cache != 1 {
+		d.add("activity ids", Bad, fmt.Sprintf("the sequence of %s has CACHE %d: ids appear out of order and activities could be missed", table, cache),
+			"alter sequence … cache 1")
+		return
+	}
+	d.add("activity ids", OK, fmt.Sprintf("source %s, table %s, drawn one by one", source, table), "")
+}
+
+// rights are what a process does with each thing; the control functions run with the caller's own.
+func (d *diagnosis) rights() {
+	var missing []string
+	if !d.ask("rights", `
+		select coalesce(array_agg(m.privilege || ' on ' || m.name order by m.name, m.privilege), '{}')
+		from (values
+			('source_activity', 'select'), ('source_instance', 'select'), ('source_follower', 'select'), ('source_actor', 'select'),
+			('source_domain_list', 'select'), ('source_queue_state', 'select'), ('queue_state', 'update'),
+			('instance_health', 'insert'), ('instance_health', 'update'), ('dead_letter', 'insert'), ('doorbell', 'update'),
+			('feed', 'update'), ('process', 'insert'), ('process', 'update')
+		) as m (name, privilege)
+		join pg_class c on c.relnamespace = 'fedsender'::regnamespace and c.relname = m.name
+		where not has_table_privilege(c.oid, m.privilege)`, &missing) {
+		return
+	}
+	if len(missing) > 0 {
+		d.add("rights", Bad, "the role may not "+strings.Join(missing, ", "), "grant them, or run as the owner of schema fedsender")
+		return
+	}
+	d.add("rights", OK, "the role may read and write all that it needs", "")
+}
+
+func (d *diagnosis) locks() {
+	budget, err := LockBudget(d.ctx, d.conn)
+	var instances int
+	if err != nil || !d.ask("lock table", `select count(*) from fedsender.source_instance`, &instances) {
+		return
+	}
+	if instances > budget {
+		d.add("lock table", Warn, fmt.Sprintf("%d instances, but leases may use only %d entries (half the lock table): they take turns", instances, budget),
+			"raise max_locks_per_transaction in postgresql.conf and restart the server")
+		return
+	}
+	d.add("lock table", OK, fmt.Sprintf("%d instances, room for %d leases", instances, budget), "")
+}
+
+func (d *diagnosis) visibility() {
+	var seesOthers, tracks bool
+	var user string
+	if !d.ask("other sessions", `
+		select pg_has_role(current_user, 'pg_read_all_stats', 'usage'), current_setting('track_activities')::bool, quote_ident(current_user)`,
+		&seesOthers, &tracks, &user) {
+		return
+	}
+	switch {
+	case !tracks:
+		d.add("other sessions", Warn, "track_activities is off: gaps of ids must be decided by pg_locks, which is slower", "turn track_activities on")
+	case !seesOthers:
+		d.add("other sessions", Warn, "transactions of other roles are hidden: gaps of ids must be decided by pg_locks, which is slower", "grant pg_read_all_stats to "+user)
+	default:
+		d.add("other sessions", OK, "their transactions can be seen", "")
+	}
+}
+
+func (d *diagnosis) prepared() {
+	var allowed, old int
+	if !d.ask("prepared transactions", `
+		select current_setting('max_prepared_transactions')::int,
+			(select count(*) from pg_prepared_xacts where database = current_database() and prepared < now() - interval '5 minutes')`, &allowed, &old) {
+		return
+	}
+	switch {
+	case old > 0:
+		d.add("prepared transactions", Warn, fmt.Sprintf("%d are older than 5 minutes: what they wrote, and all activities after it, wait for them", old),
+			"see pg_prepared_xacts; commit prepared or rollback prepared")
+	case allowed > 0:
+		d.add("prepared transactions", Warn, "they are allowed, and one that has notified can't be prepared, so there is no NOTIFY: processes poll", "set max_prepared_transactions = 0 if nobody uses them")
+	default:
+		d.add("prepared transactions", OK, "none", "")
+	}
+}
+
+func (d *diagnosis) notifications() {
+	var usage float64
+	if !d.ask("notification queue", `select pg_notification_queue_usage()`, &usage) {
+		return
+	}
+	says := fmt.Sprintf("%.0f %% full", usage*100)
+	mend := "a session that listens stays in a transaction: see pg_stat_activity for the oldest one"
+	switch {
+	case usage > queueBad:
+		d.add("notification queue", Bad, says+"; when it is full, commits of the application fail", mend)
+	case usage > queueWarn:
+		d.add("notification queue", Warn, says+"; when it is full, commits of the application fail", mend)
+	default:
+		d.add("notification queue", OK, says, "")
+	}
+}
+
+func (d *diagnosis) longTransactions() {
+	var pids []int32
+	var oldest float64
+	if !d.ask("long transactions", fmt.Sprintf(`
+		select coalesce(array_agg(pid order by xact_start), '{}'), coalesce(extract(epoch from now() - min(xact_start)), 0)::float8
+		from pg_stat_activity
+		where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()
+			and xact_start < now() - interval '%d seconds'`, int(longTransaction.Seconds())), &pids, &oldest) {
+		return
+	}
+	if len(pids) == 0 {
+		d.add("long transactions", OK, "none", "")
+		return
+	}
+	d.add("long transactions", Warn, fmt.Sprintf("pid %s: the oldest is open for %s; one that writes activities holds up all later ones",
+		joinPIDs(pids), time.Duration(oldest*float64(time.Second)).Round(time.Second)), "see pg_stat_activity; end it, or pg_terminate_backend(pid)")
+}
+
+func joinPIDs(pids []int32) string {
+	const shown = 5
+	texts := make([]string, 0, shown+1)
+	for i, pid := range pids {
+		if i == shown {
+			texts = append(texts, fmt.Sprintf("and %d more", len(pids)-shown))
+			break
+		}
+		texts = append(texts, fmt.Sprint(pid))
+	}
+	return strings.Join(texts, ", ")
+}
