@@ -102,17 +102,7 @@ func postmasterLives(data string) bool {
 		return false
 	}
 	pid, err := strconv.Atoi(lines[0])
-	if err != nil || pid <= 0 {
-		return false
-	}
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = unix.Close(fd) }()
-	// Readable when it has ended, reaped or not.
-	ended, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-	return err != nil || ended == 0
+	return err == nil && pid > 0 && processLives(pid)
 }
 
 // pidFile is postmaster.pid: line 1 is the process id, line 7 the key and the id of its System V shared memory.
@@ -136,9 +126,5 @@ func removeSharedMemory(data string) {
 	if _, err := fmt.Sscan(lines[6], &key, &id); err != nil {
 		return
 	}
-	var segment unix.SysvShmDesc
-	if _, err := unix.SysvShmCtl(id, unix.IPC_STAT, &segment); err != nil || segment.Perm.Key != key || segment.Nattch != 0 {
-		return
-	}
-	_, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil)
+	removeSegment(key, id)
 }

@@ -48,7 +48,9 @@ type process struct {
 
 // attributes make the program end with us.
 func attributes(owner *owner) *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Credential: owner.credential, Setsid: true, Pdeathsig: syscall.SIGQUIT}
+	attributes := &syscall.SysProcAttr{Credential: owner.credential, Setsid: true}
+	dieWithParent(attributes, syscall.SIGQUIT)
+	return attributes
 }
 
 // startProcess starts and reaps the command from a thread of its own: the kernel sends the death signal when that
