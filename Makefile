@@ -4,8 +4,10 @@ SHELL := bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .NOTPARALLEL:
 
-# The version is linked in below. Without this, go asks git in each build and fails in a clone of another user.
+# go asks git in each build, and fails where git refuses: in a clone that belongs to another user.
+ifeq ($(shell git rev-parse HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
+endif
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 FUZZTIME ?= 10s
