@@ -158,13 +158,10 @@ func (a *app) withDatabase(ctx context.Context, fn func(pool *pgxpool.Pool) erro
 
 // schemaMisuse makes wrong configuration of a schema that does not fit the program.
 func schemaMisuse(err error) error {
-	switch {
-	case errors.Is(err, pg.ErrNoSchema):
-		return misused("the database has no schema fedsender; run: sender migrate")
-	case errors.Is(err, pg.ErrSchemaOlder):
-		return misused("the schema fedsender is older than this program; run: sender migrate")
-	case errors.Is(err, pg.ErrSchemaNewer):
-		return misused("the schema fedsender is newer than this program; upgrade this program")
+	for _, kind := range []error{pg.ErrNoSchema, pg.ErrSchemaOlder, pg.ErrSchemaNewer} {
+		if errors.Is(err, kind) {
+			return misuse{err.Error()}
+		}
 	}
 	return err
 }

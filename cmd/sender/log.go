@@ -16,7 +16,7 @@ func newLog(w io.Writer, format string, level slog.Level, redact redactor) *slog
 	terminal := isTerminal(w)
 	var handler slog.Handler
 	if format == "text" || format == "auto" && terminal {
-		handler = tint.NewHandler(w, &tint.Options{
+		handler = tint.NewTextHandler(w, &tint.Options{
 			Level:      level,
 			TimeFormat: time.DateTime,
 			NoColor:    !terminal || os.Getenv("NO_COLOR") != "",

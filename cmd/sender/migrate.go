@@ -2,27 +2,45 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/sender"
 )
 
+type migrateOptions struct{ dryRun, down, yes, json bool }
+
 func (a *app) migrateCommand() *cobra.Command {
+	var o migrateOptions
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Create or upgrade the schema fedsender",
-		Args:  arguments(0, 0),
-		RunE:  verb(func(ctx context.Context, _ []string) error { return a.migrate(ctx) }),
+		Long: `Create or upgrade the schema fedsender. Where it is up to date nothing is changed or locked; any
+number of processes may do it at the same time.`,
+		Args: arguments(0, 0),
+		RunE: verb(func(ctx context.Context, _ []string) error { return a.migrate(ctx, o) }),
 	}
-	a.addVariables(cmd, databaseVariable, "SENDER_SOURCE")
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print the SQL instead of running it")
+	cmd.Flags().BoolVar(&o.down, "down", false, "remove the schema and all that is in it")
+	cmd.Flags().BoolVar(&o.yes, "yes", false, "with --down: although rows are lost")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	a.addVariables(cmd, databaseVariable, "SENDER_SOURCE", "SENDER_LOG_FORMAT", "SENDER_LOG_LEVEL")
 	return cmd
 }
 
-func (a *app) migrate(ctx context.Context) error {
-	cfg, err := a.connConfig()
+func (a *app) migrate(ctx context.Context, o migrateOptions) error {
+	config, err := sender.ParseConfig(a.environment)
+	if err != nil {
+		return err
+	}
+	cfg, err := a.parseDSN(databaseVariable, config.DatabaseURL)
 	if err != nil {
 		return err
 	}
@@ -31,9 +49,96 @@ func (a *app) migrate(ctx context.Context) error {
 		return pg.Explain(err, cfg)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	report, err := pg.Migrate(ctx, conn, pg.MigrateOptions{Source: a.environment["SENDER_SOURCE"]})
-	if err == nil {
-		fmt.Fprintln(a.out, report)
+	options := pg.MigrateOptions{Source: config.Source, Down: o.down, DryRun: o.dryRun, Log: a.migrateLog(config)}
+	if o.down && !o.dryRun && !o.yes {
+		if err := refuseLoss(ctx, conn, options); err != nil {
+			return err
+		}
 	}
+	report, err := pg.Migrate(ctx, conn, options)
+	switch {
+	case errors.Is(err, pg.ErrOtherSource):
+		return misuse{err.Error()}
+	case err != nil:
+		return schemaMisuse(err)
+	case o.json:
+		return printJSON(a.out, newMigrateReport(report, o))
+	case o.dryRun:
+		return printSteps(a.out, report)
+	}
+	_, err = fmt.Fprintln(a.out, describeMigration(report, o.down))
 	return err
+}
+
+// migrateLog tells a person who waits what goes on; a script reads the report.
+func (a *app) migrateLog(config sender.Config) *slog.Logger {
+	if config.LogFormat == "auto" && !isTerminal(a.err) {
+		return slog.New(slog.DiscardHandler)
+	}
+	return newLog(a.err, config.LogFormat, config.LogLevel, a.redact())
+}
+
+// refuseLoss lets --down go on by itself only where no row is lost.
+func refuseLoss(ctx context.Context, conn *pgx.Conn, options pg.MigrateOptions) error {
+	options.DryRun = true
+	report, err := pg.Migrate(ctx, conn, options)
+	if err != nil {
+		return schemaMisuse(err)
+	}
+	var lost []string
+	for _, loss := range report.Lost {
+		lost = append(lost, plural(loss.Rows, "row")+" of "+loss.Table)
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	return misused("--down deletes %s; add --yes if that is meant", strings.Join(lost, ", "))
+}
+
+func printSteps(w io.Writer, report pg.Report) error {
+	if len(report.Steps) == 0 {
+		_, err := fmt.Fprintln(w, "-- nothing to do")
+		return err
+	}
+	for _, step := range report.Steps {
+		if _, err := fmt.Fprintf(w, "-- %s\n%s\n\n", step.Name, strings.TrimSpace(step.SQL)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func describeMigration(report pg.Report, down bool) string {
+	switch {
+	case down && len(report.Steps) == 0:
+		return "there is no schema fedsender"
+	case down:
+		return "the schema fedsender is removed"
+	case len(report.Steps) == 0 && report.From == report.To:
+		return fmt.Sprintf("the schema fedsender is up to date: version %d, source %s", report.To, report.Source)
+	case report.From == 0:
+		return fmt.Sprintf("the schema fedsender is made: version %d, source %s", report.To, report.Source)
+	}
+	return fmt.Sprintf("the schema fedsender is upgraded from version %d to %d, source %s", report.From, report.To, report.Source)
+}
+
+// migrateReport is what `sender migrate --json` prints.
+type migrateReport struct {
+	Source string           `json:"source"`
+	From   int32            `json:"from_version"`
+	To     int32            `json:"to_version"`
+	DryRun bool             `json:"dry_run,omitempty"`
+	Steps  []string         `json:"steps"`
+	Lost   map[string]int64 `json:"rows_lost,omitempty"`
+}
+
+func newMigrateReport(report pg.Report, o migrateOptions) migrateReport {
+	r := migrateReport{Source: report.Source, From: report.From, To: report.To, DryRun: o.dryRun, Steps: []string{}, Lost: map[string]int64{}}
+	for _, step := range report.Steps {
+		r.Steps = append(r.Steps, step.Name)
+	}
+	for _, loss := range report.Lost {
+		r.Lost[loss.Table] = loss.Rows
+	}
+	return r
 }

@@ -70,9 +70,8 @@ func printJSON(w io.Writer, value any) error {
 // count writes 1204577 as 1,204,577.
 func count(n int64) string {
 	text := strconv.FormatInt(n, 10)
-	digits := len(strings.TrimPrefix(text, "-"))
-	for i := digits - 3; i > 0; i -= 3 {
-		at := len(text) - digits + i
+	first := len(text) - len(strings.TrimPrefix(text, "-"))
+	for at := len(text) - 3; at > first; at -= 3 {
 		text = text[:at] + "," + text[at:]
 	}
 	return text
