@@ -91,6 +91,14 @@ func (w *Worker) Seen(now, at time.Time) {
 	}
 }
 
+// wasDead says whether the instance was dead when it was last tried. Where no try is known (the operator wants one at
+// once), the probe tells.
+func (w *Worker) wasDead() bool {
+	last := w.state.LastRetryAt
+	silent := w.state.FailCount >= silentFails && last.Sub(w.state.LastSuccessAt) > silence
+	return !last.IsZero() && (w.state.Gone || silent)
+}
+
 // revive forgets that the instance was dead. The window is one, so that a host that comes back is not flooded.
 func (w *Worker) revive() {
 	w.state.Gone, w.state.GoneAt = false, nil
@@ -129,7 +137,7 @@ func (w *Worker) SetMaxWindow(n int) {
 // InFlight is how many deliveries are not Done.
 func (w *Worker) InFlight() int { return w.inFlight }
 
-// Idle: nothing is pending, in flight, to be restored or to be taken, so that a Worker made from [Worker.State] would
+// Idle says that nothing is pending, in flight, to be restored or to be taken, so that a Worker made from [Worker.State] would
 // know all that this one does but the size of its window.
 func (w *Worker) Idle() bool {
 	return w.inFlight == 0 && len(w.jobs) == 0 && len(w.state.Held) == 0 && len(w.redeliveries) == 0 &&

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"bytes"
-	"encoding/json"
 	"slices"
 )
 
@@ -27,12 +26,13 @@ const (
 // pair of actor and object, and with a target that of object and target. An object that is an activity itself is read in
 // the same way, so Announce{Create{Note}} writes the Note, and Undo{Like} the pair that the Like wrote.
 func FootprintOf(body []byte) Footprint {
-	var f footprint
+	body = bytes.Trim(body, " \t\r\n")
 	n, ok := parseNode(body)
-	if !ok {
+	if !ok || skipValue(body, 0) != len(body) {
 		return Footprint{}
 	}
-	f.activity(n, "", 0)
+	var f footprint
+	f.activity(n, nil, 0)
 	return f.done()
 }
 
@@ -56,155 +56,104 @@ func overlap(a, b []uint64) bool {
 	return false
 }
 
-// node is what matters of a JSON object.
-type node struct {
-	ID        json.RawMessage `json:"id"`
-	Type      json.RawMessage `json:"type"`
-	Actor     json.RawMessage `json:"actor"`
-	Object    json.RawMessage `json:"object"`
-	Target    json.RawMessage `json:"target"`
-	InReplyTo json.RawMessage `json:"inReplyTo"`
-}
-
-func parseNode(raw []byte) (node, bool) {
-	var n node
-	raw = bytes.TrimLeft(raw, " \t\r\n")
-	if len(raw) == 0 || raw[0] != '{' {
-		return n, false
-	}
-	return n, json.Unmarshal(raw, &n) == nil
-}
-
 // footprint collects hashes in the order in which they are met.
 type footprint struct {
-	writes, reads []uint64
+	writes, reads hashes
 }
 
-func (f *footprint) write(h uint64) {
-	if len(f.writes) < maxIDs {
-		f.writes = append(f.writes, h)
-	}
+type hashes struct {
+	all   [maxIDs]uint64
+	count int
 }
 
-func (f *footprint) read(h uint64) {
-	if len(f.reads) < maxIDs {
-		f.reads = append(f.reads, h)
-	}
-}
-
-func (f *footprint) readAll(raw json.RawMessage) {
-	for _, part := range values(raw) {
-		if id := idOf(part); id != "" {
-			f.read(hash(id))
-		}
+func (h *hashes) add(hash uint64) {
+	if h.count < maxIDs {
+		h.all[h.count] = hash
+		h.count++
 	}
 }
 
-func (f *footprint) activity(n node, actor string, depth int) {
-	if id := text(n.ID); id != "" {
-		f.write(hash(id))
+// sorted returns them, each once, without those in but, which is sorted.
+func (h *hashes) sorted(but []uint64) []uint64 {
+	all := h.all[:h.count]
+	slices.Sort(all)
+	all = slices.DeleteFunc(slices.Compact(all), func(hash uint64) bool {
+		_, found := slices.BinarySearch(but, hash)
+		return found
+	})
+	if len(all) == 0 {
+		return nil
 	}
-	if own := first(n.Actor); own != "" {
-		actor = own
-	}
-	f.readAll(n.Actor)
-	f.readAll(n.Target)
-	f.readAll(n.InReplyTo)
-	writesPair := pairVerb(kind(n.Type))
-	for _, raw := range values(n.Object) {
-		inner, isObject := parseNode(raw)
-		switch {
-		case isObject && len(values(inner.Object)) > 0 && depth < maxNested:
-			f.activity(inner, actor, depth+1)
-			continue
-		case isObject:
-			f.readAll(inner.InReplyTo)
-		default:
-			inner.ID = raw
-		}
-		id := text(inner.ID)
-		switch {
-		case id == "":
-		case writesPair:
-			f.read(hash(id))
-			f.write(pair(actor, id))
-			if target := first(n.Target); target != "" {
-				f.write(pair(id, target))
-			}
-		default:
-			f.write(hash(id))
-		}
-	}
+	return append(make([]uint64, 0, len(all)), all...)
 }
 
 func (f *footprint) done() Footprint {
-	sort := func(hashes []uint64) []uint64 {
-		slices.Sort(hashes)
-		return slices.Compact(hashes)
+	writes := f.writes.sorted(nil)
+	return Footprint{Writes: writes, Reads: f.reads.sorted(writes)}
+}
+
+func (f *footprint) readAll(raw []byte) {
+	for part := range values(raw) {
+		if id := idOf(part); len(id) > 0 {
+			f.reads.add(hash(id))
+		}
 	}
-	out := Footprint{Writes: sort(f.writes), Reads: sort(f.reads)}
-	out.Reads = slices.DeleteFunc(out.Reads, func(h uint64) bool {
-		_, written := slices.BinarySearch(out.Writes, h)
-		return written
-	})
-	return out
+}
+
+func (f *footprint) activity(n node, actor []byte, depth int) {
+	if id := text(n.id); len(id) > 0 {
+		f.writes.add(hash(id))
+	}
+	if own := idOf(first(n.actor)); len(own) > 0 {
+		actor = own
+	}
+	f.readAll(n.actor)
+	f.readAll(n.target)
+	f.readAll(n.inReplyTo)
+	target := idOf(first(n.target))
+	writesPair := pairVerb(text(first(n.kind)))
+	for raw := range values(n.object) {
+		inner, isObject := parseNode(raw)
+		switch {
+		case isObject && first(inner.object) != nil && depth < maxNested:
+			f.activity(inner, actor, depth+1)
+			continue
+		case isObject:
+			f.readAll(inner.inReplyTo)
+		default:
+			inner.id = raw
+		}
+		id := text(inner.id)
+		switch {
+		case len(id) == 0:
+		case writesPair:
+			f.reads.add(hash(id))
+			f.writes.add(pair(actor, id))
+			if len(target) > 0 {
+				f.writes.add(pair(id, target))
+			}
+		default:
+			f.writes.add(hash(id))
+		}
+	}
+}
+
+// idOf is the id of something that is embedded or only named.
+func idOf(raw []byte) []byte {
+	if n, ok := parseNode(raw); ok {
+		return text(n.id)
+	}
+	return text(raw)
 }
 
 // pairVerb says whether the verb leaves its object as it is for everybody else.
-func pairVerb(verb string) bool {
-	switch verb {
+func pairVerb(verb []byte) bool {
+	switch string(verb) {
 	case "Like", "Dislike", "EmojiReact", "Follow", "Block", "Announce", "Add", "Remove", "Flag", "Join", "Leave",
 		"Listen", "View", "Read", "Ignore", "Invite", "Offer", "Arrive", "Travel":
 		return true
 	}
 	return false
-}
-
-// values are the parts of a value that may be one or an array of them.
-func values(raw json.RawMessage) []json.RawMessage {
-	switch {
-	case len(raw) == 0 || raw[0] == 'n':
-		return nil
-	case raw[0] != '[':
-		return []json.RawMessage{raw}
-	}
-	var all []json.RawMessage
-	if json.Unmarshal(raw, &all) != nil {
-		return nil
-	}
-	return all[:min(len(all), maxIDs)]
-}
-
-// first is the id of a value, or of its first part.
-func first(raw json.RawMessage) string {
-	for _, part := range values(raw) {
-		return idOf(part)
-	}
-	return ""
-}
-
-// kind is the type of an object, or the first of its types.
-func kind(raw json.RawMessage) string {
-	for _, part := range values(raw) {
-		return text(part)
-	}
-	return ""
-}
-
-// idOf is the id of something that is embedded or only named.
-func idOf(raw json.RawMessage) string {
-	if n, ok := parseNode(raw); ok {
-		return text(n.ID)
-	}
-	return text(raw)
-}
-
-func text(raw json.RawMessage) string {
-	var s string
-	if len(raw) < 2 || raw[0] != '"' || json.Unmarshal(raw, &s) != nil {
-		return ""
-	}
-	return s
 }
 
 // FNV-1a, 64 bit (draft-eastlake-fnv).
@@ -213,15 +162,15 @@ const (
 	fnvPrime  = 1099511628211
 )
 
-func hash(id string) uint64 { return extend(fnvOffset, id) }
+func hash(id []byte) uint64 { return extend(fnvOffset, id) }
 
-func pair(a, b string) uint64 {
+func pair(a, b []byte) uint64 {
 	return extend((extend(fnvOffset, a)^0xff)*fnvPrime, b)
 }
 
-func extend(h uint64, s string) uint64 {
-	for i := range len(s) {
-		h = (h ^ uint64(s[i])) * fnvPrime
+func extend(h uint64, s []byte) uint64 {
+	for _, c := range s {
+		h = (h ^ uint64(c)) * fnvPrime
 	}
 	return h
 }

@@ -83,8 +83,7 @@ func New(state State, limits Limits, seen time.Time, seed uint64) *Worker {
 	}
 	w.state.GoneAt = slices.Clone(state.GoneAt)
 	w.state.Held = heldBetween(state)
-	silent := state.FailCount >= silentFails && state.LastRetryAt.Sub(state.LastSuccessAt) > silence
-	if (state.Gone || silent) && seen.After(state.LastRetryAt) {
+	if w.wasDead() && seen.After(state.LastRetryAt) {
 		w.revive()
 	}
 	w.advance()
@@ -166,7 +165,7 @@ func (w *Worker) Room(now time.Time) int {
 		if dead {
 			most = deadUnsettled
 		}
-		if fresh > 0 || ready >= slowReady || len(w.jobs) >= most {
+		if fresh > 0 || ready >= slowReady || len(w.jobs) >= min(most, w.limits.MaxUnsettled) {
 			return 0
 		}
 		return 1
@@ -258,8 +257,8 @@ func (w *Worker) dueAt(s *slot) time.Time {
 	return f.retryAt
 }
 
-// NextAt is when [Worker.Next] may give something although nothing else happens: now or later. Zero: only after
-// another call. The owner sets one timer from it.
+// NextAt is when [Worker.Next] may give something, or a pause ends and there is room again, although nothing else
+// happens: now or later. Zero: only after another call. The owner sets one timer from it.
 func (w *Worker) NextAt(now time.Time) time.Time {
 	if len(w.state.Held) > 0 || w.inFlight >= w.windowAt(now) {
 		return time.Time{}
@@ -281,10 +280,13 @@ func (w *Worker) NextAt(now time.Time) time.Time {
 	for _, e := range w.redeliveries {
 		earlier(e)
 	}
-	if !found {
-		return time.Time{}
+	switch {
+	case found:
+		return latest(now, first, w.opensAt(now))
+	case now.Before(w.pausedUntil):
+		return w.pausedUntil
 	}
-	return latest(now, first, w.opensAt(now))
+	return time.Time{}
 }
 
 // opensAt is when the instance as a whole may be sent to; zero or past: now.
