@@ -215,7 +215,7 @@ func ReadQueueStates(ctx context.Context, q Querier, ids []int32) ([]QueueState,
 	rows, err := q.Query(ctx, `
 		select instance_id, last_successful_id, last_successful_published_at, fail_count, last_retry_at,
 		  not_before, throttles, gone_at, gone, last_success_at, coalesce(last_error, ''), coalesce(last_http_status, 0),
-		  last_error_at, ahead_id, held, least(paused_until, '9999-01-01'), coalesce(max_in_flight, 0),
+		  last_error_at, ahead_id, held, case when paused_until > '9999-01-01' then '9999-01-01' else paused_until end, coalesce(max_in_flight, 0),
 		  start_snapshot::text, start_xid::text::bigint, start_until_id
 		from fedsender.source_queue_state
 		where instance_id = any ($1)`, ids)

@@ -94,7 +94,7 @@ func (e *engine) insist(ctx context.Context, what string, do func(context.Contex
 
 // pause waits for d, give or take a fifth, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d*4/5 + rand.N(d*2/5))
+	timer := time.NewTimer(d*4/5 + rand.N(d*2/5+1))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
