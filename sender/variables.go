@@ -41,6 +41,7 @@ func Variables() []Variable {
 			Unit:    tag.Get("unit"),
 			Usage:   tag.Get("usage"),
 			Secret:  tag.Get("secret") != "",
+			field:   config.Field(i).Name,
 		}
 		v.Flag = strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(v.Name, "SENDER_")), "_", "-")
 		if v.Secret {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"strings"
 	"time"
 
@@ -113,7 +114,7 @@ func (a *app) awaitDatabase(ctx context.Context, cfg *pgx.ConnConfig, log *slog.
 func limitMemory(log *slog.Logger) {
 	if limit, err := memlimit.Set(); err != nil {
 		log.Debug("the container's memory limit is not known", "error", err)
-	} else {
+	} else if limit < math.MaxInt64 {
 		log.Debug("memory is limited", "bytes", limit)
 	}
 }

@@ -173,7 +173,7 @@ func (a *app) domainStatus(ctx context.Context, pool *pgxpool.Pool, w io.Writer,
 	t.row("fails", count(int64(i.FailCount)))
 	t.row("next try", nextTry(i.NextRetryAt, now))
 	t.row("last success", ago(i.LastSuccessAt, now))
-	t.row("last error", i.LastError)
+	t.row("last error", orDash(i.LastError))
 	t.row("delivered by", orDash(i.Holder))
 	t.row("dead letters", count(i.DeadLetters))
 	return t.end()

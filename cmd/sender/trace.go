@@ -66,10 +66,15 @@ func (a *app) trace(ctx context.Context, pool *pgxpool.Pool, apID string, asJSON
 func (a *app) printTargets(t pg.Trace, now time.Time) error {
 	letters := map[string]pg.DeadLetter{}
 	for _, l := range t.DeadLetters {
-		letters[l.Domain] = l
-	}
-	if l, everybody := letters[""]; everybody {
-		fmt.Fprintf(a.out, "\nnobody gets it: %s\n", safe(l.Reason))
+		switch {
+		case l.Domain != "":
+			letters[l.Domain] = l
+		case l.Inbox != "":
+			fmt.Fprintf(a.out, "\nthe inbox %s: %s\n", shorten(l.Inbox, 200), safe(l.Reason))
+		default:
+			_, err := fmt.Fprintf(a.out, "\nnobody gets it: %s\n", safe(l.Reason))
+			return err
+		}
 	}
 	if len(t.Targets) > 0 {
 		fmt.Fprintln(a.out)
