@@ -30,9 +30,10 @@ const (
 
 	// silence without a sign of life makes an instance dead.
 	silence = 3 * 24 * time.Hour
-	// silentFails: tries must have failed for about 8 h too (the sum of that many back-offs). Otherwise the first failure
-	// after three quiet days would cost a small instance a whole day.
-	silentFails = 40
+	// silentFails: tries must have failed for about 5 minutes too (the sum of that many back-offs), longer than a restart
+	// takes. Otherwise one failure after three quiet days would cost a small instance a whole day. The view
+	// instance_status counts the same.
+	silentFails = 20
 	probeEvery  = 24 * time.Hour
 )
 

@@ -86,7 +86,7 @@ func TestRetry_OneRoundOfFailuresCountsOnce(t *testing.T) {
 }
 
 func TestRetry_TheInstanceIsTriedWithAnotherActivity(t *testing.T) {
-	i := newInstance(t, worker.State{FailCount: 30, LastRetryAt: start.Add(-24 * time.Hour)})
+	i := newInstance(t, worker.State{FailCount: 10, LastRetryAt: start.Add(-24 * time.Hour)})
 	i.offer(1)
 	i.try(1, failed)
 	i.sleep()
@@ -96,7 +96,7 @@ func TestRetry_TheInstanceIsTriedWithAnotherActivity(t *testing.T) {
 	i.offer(2)
 	i.try(2, delivered)
 	i.try(1, failed)
-	if s := i.State(); s.FailCount != 31 || s.AheadID != 2 || len(s.Held) != 1 || s.Held[0].Attempts != 2 {
+	if s := i.State(); s.FailCount != 11 || s.AheadID != 2 || len(s.Held) != 1 || s.Held[0].Attempts != 2 {
 		t.Errorf("state is %+v", s)
 	}
 }
