@@ -24,14 +24,14 @@ from fedsender.follower;
 comment on view fedsender.source_follower is 'Whose followers are where, and the inbox that reaches them.';
 
 create view fedsender.source_actor as
-select id, ap_id, key_id, private_key_pem
+select id, ap_id, coalesce(key_id, ap_id || '#main-key') as key_id, private_key_pem
 from fedsender.actor;
 comment on view fedsender.source_actor is 'Who signs.';
 
 create view fedsender.source_domain_list as
-select 'allow'::text as list, domain, expires_at from fedsender.domain_allow
+select 'allow'::text as list, lower(domain) as domain, expires_at from fedsender.domain_allow
 union all
-select 'block', domain, expires_at from fedsender.domain_block;
+select 'block', lower(domain), expires_at from fedsender.domain_block;
 comment on view fedsender.source_domain_list is 'Allowed and blocked domains.';
 
 create view fedsender.source_queue_state as

@@ -45,21 +45,27 @@ $$;
 comment on function fedsender.instance_named(text) is 'The id of the instance with this domain; raises no_data_found where there is none.';
 
 create function fedsender.pause(domain text, until timestamptz default 'infinity') returns void
-language sql
-begin atomic
+language plpgsql
+as $$
+declare
+  v_id integer := fedsender.instance_named(domain);
+begin
   insert into fedsender.instance_control (instance_id, paused_until)
-  values (fedsender.instance_named(domain), until)
+  values (v_id, coalesce(until, 'infinity'))
   on conflict (instance_id) do update set paused_until = excluded.paused_until;
-end;
+end
+$$;
 comment on function fedsender.pause(text, timestamptz) is 'Send nothing to this instance until then; its cursor stands still.';
 
 create function fedsender.resume(domain text) returns void
-language sql
-begin atomic
-  update fedsender.instance_control
-  set paused_until = null
-  where instance_id = fedsender.instance_named(domain);
-end;
+language plpgsql
+as $$
+declare
+  v_id integer := fedsender.instance_named(domain);
+begin
+  update fedsender.instance_control set paused_until = null where instance_id = v_id;
+end
+$$;
 comment on function fedsender.resume(text) is 'End a pause.';
 
 create function fedsender.retry_now(domain text) returns void
@@ -79,9 +85,9 @@ create function fedsender.move_cursor(instance_id integer, cursor_id bigint) ret
 language plpgsql
 as $$
 begin
-  update fedsender.queue_state q
-  set last_successful_id = cursor_id
-  where q.instance_id = move_cursor.instance_id;
+  insert into fedsender.queue_state as q (instance_id, last_successful_id)
+  values (move_cursor.instance_id, cursor_id)
+  on conflict on constraint queue_state_pkey do update set last_successful_id = excluded.last_successful_id;
   update fedsender.instance_health h
   set ahead_id = 0, held = '[]'
   where h.instance_id = move_cursor.instance_id;
@@ -102,6 +108,7 @@ declare
 begin
   select last_successful_id into v_from from fedsender.queue_state where instance_id = v_id for update;
   select coalesce(max(id), 0) into v_to from fedsender.source_activity;
+  v_from := coalesce(v_from, v_to);
   v_to := greatest(v_from, v_to);
   perform fedsender.move_cursor(v_id, v_to);
   return v_to - v_from;
@@ -118,7 +125,7 @@ declare
   v_to bigint;
 begin
   select last_successful_id into v_from from fedsender.queue_state where instance_id = v_id for update;
-  select coalesce(min(id) - 1, v_from) into v_to from fedsender.source_activity where published_at >= since;
+  select min(id) - 1, coalesce(v_from, max(id), 0) into v_to, v_from from fedsender.source_activity where published_at >= since;
   v_to := least(v_from, v_to);
   perform fedsender.move_cursor(v_id, v_to);
   return v_from - v_to;
@@ -143,7 +150,15 @@ begin
   end if;
   if v.instance_id is null then
     -- Nobody got it: a fresh id puts it at the end of the feed for everybody.
-    update fedsender.activity a set id = default where a.id = v.activity_id;
+    update fedsender.activity a set id = default, xid = default where a.id = v.activity_id;
+  else
+    perform from fedsender.source_activity a where a.id = v.activity_id;
+  end if;
+  if not found then
+    raise exception 'activity % of dead letter % is gone', v.activity_id, letter_id
+      using errcode = 'no_data_found', hint = 'Drop it.';
+  end if;
+  if v.instance_id is null then
     return;
   end if;
   insert into fedsender.redelivery (instance_id, activity_id, inbox)
@@ -174,14 +189,17 @@ language sql
 begin atomic
   with made as (
     insert into fedsender.instance (domain)
-    select d.domain from unnest(domains) as d(domain) order by d.domain
+    select d.domain
+    from unnest(domains) as d(domain)
+    where d.domain ~ '^[!-~]+$' and length(d.domain) <= 260 and d.domain !~ '[A-Z/@?#]'
+    order by d.domain
     on conflict (domain) do nothing
     returning id
   )
   select id from made;
 end;
 comment on function fedsender.adopt_instances(text[]) is
-  'Make the rows of domains that an inbox named; returns the ids that are new. place_cursors then begins them at that activity.';
+  'Make the rows of domains that an inbox named; returns the ids that are new. What can be no domain is passed over. place_cursors then begins them at that activity.';
 
 create function fedsender.place_cursors(ids integer[], cursors bigint[]) returns void
 language plpgsql
@@ -209,17 +227,17 @@ begin atomic
   ), moved as (
     update fedsender.queue_state q
     set last_successful_id = v.cursor_id,
-        fail_count = v.fail_count,
+        fail_count = coalesce(v.fail_count, 0),
         last_retry_at = v.last_retry_at,
         last_successful_published_at = coalesce(v.published_at, q.last_successful_published_at)
     from v
-    where q.instance_id = v.instance_id and q.last_successful_id = v.expected
+    where q.instance_id = v.instance_id and q.last_successful_id = v.expected and v.cursor_id >= v.expected
     returning q.instance_id
   ), health as (
     insert into fedsender.instance_health as h
       (instance_id, not_before, throttles, gone_at, gone, last_success_at, last_error, last_http_status, last_error_at, ahead_id, held)
-    select v.instance_id, v.not_before, v.throttles, coalesce(v.gone_at, '{}'), v.gone, v.last_success_at,
-      v.last_error, v.last_http_status, v.last_error_at, v.ahead_id, coalesce(v.held, '[]')
+    select v.instance_id, v.not_before, coalesce(v.throttles, 0), coalesce(v.gone_at, '{}'), coalesce(v.gone, false), v.last_success_at,
+      v.last_error, v.last_http_status, v.last_error_at, coalesce(v.ahead_id, 0), coalesce(v.held, '[]')
     from v join moved using (instance_id)
     on conflict (instance_id) do update
     set not_before = excluded.not_before, throttles = excluded.throttles, gone_at = excluded.gone_at,
@@ -227,16 +245,24 @@ begin atomic
         last_http_status = excluded.last_http_status, last_error_at = excluded.last_error_at,
         ahead_id = excluded.ahead_id, held = excluded.held
   ), alive as (
+    -- Skipping spares a deadlock with who deletes the instance and its cursor.
     update fedsender.instance i
-    set last_seen_at = v.last_success_at
-    from v join moved using (instance_id)
-    where i.id = v.instance_id and v.last_success_at is not null
-      and (i.last_seen_at is null or i.last_seen_at < v.last_success_at - interval '1 hour')
+    set last_seen_at = due.last_success_at
+    from (
+      select o.id, v.last_success_at
+      from v
+      join moved using (instance_id)
+      join fedsender.instance o on o.id = v.instance_id
+      where o.last_seen_at is null and v.last_success_at is not null
+         or o.last_seen_at < v.last_success_at - interval '1 hour'
+      for no key update of o skip locked
+    ) due
+    where i.id = due.id
   )
   select instance_id from moved;
 end;
 comment on function fedsender.save_checkpoints(jsonb) is
-  'Write cursors where the last written value still stands; returns those instances. One that is missing was moved by somebody else.';
+  'Write cursors, never backwards, where the last written value still stands; returns those instances. One that is missing was moved by somebody else, or is gone.';
 
 ---- create above / drop below ----
 

@@ -1,10 +1,24 @@
 -- Old rows that nobody needs any more. Every process calls this every few minutes; one at a time does the work.
 
+-- A change is kept for an hour after its transaction has ended, however long that took: what had ended when the sweep
+-- before was made, an hour ago or more.
+create table fedsender.sweep (
+  xid xid8 not null,
+  at timestamptz not null default now(),
+  one boolean primary key default true check (one)
+);
+insert into fedsender.sweep (xid) values (pg_snapshot_xmin(pg_current_snapshot()));
+comment on table fedsender.sweep is 'One row: when old changes were last looked for.';
+comment on column fedsender.sweep.xid is 'Every transaction before it had ended then.';
+comment on column fedsender.sweep.at is 'When that was.';
+comment on column fedsender.sweep.one is 'Keeps it one row.';
+
 create function fedsender.prune(retention interval, out lowest bigint, out deleted bigint)
 language plpgsql
 as $$
 declare
   v_settled bigint;
+  v_ended xid8;
 begin
   select coalesce(min(q.last_successful_id), 0),
     coalesce(min(q.last_successful_id) filter (where coalesce(i.last_seen_at, i.created_at) > now() - interval '3 days'), 0)
@@ -15,7 +29,15 @@ begin
   if not pg_try_advisory_xact_lock(hashtextextended('fedsender.prune', 0)) then
     return;
   end if;
-  delete from fedsender.change where at < now() - interval '1 hour';
+  update fedsender.sweep s
+  set xid = pg_snapshot_xmin(pg_current_snapshot()), at = now()
+  from fedsender.sweep o
+  where o.at < now() - interval '1 hour'
+  returning o.xid into v_ended;
+  if found then
+    -- Transactions of the future are those of another server that this database was copied from.
+    delete from fedsender.change where xid < v_ended or xid > pg_snapshot_xmax(pg_current_snapshot());
+  end if;
   delete from fedsender.follower_tombstone where through_id <= lowest or removed_at < now() - interval '30 days';
   delete from fedsender.instance_start s using fedsender.queue_state q
   where q.instance_id = s.instance_id and q.last_successful_id >= s.until_id;
@@ -39,3 +61,4 @@ comment on function fedsender.prune(interval) is
 ---- create above / drop below ----
 
 drop function fedsender.prune(interval);
+drop table fedsender.sweep;

@@ -1,0 +1,92 @@
+-- Six bits of the distance from the head are kept: a few hundred looks at activities tell the lag of any number of cursors.
+create or replace function fedsender.lag_slot(distance bigint) returns integer
+language sql immutable parallel safe
+begin atomic
+  select case
+    when distance < 64 then greatest(distance, 0)::integer
+    else (floor(log(distance::float8) / log(2::float8))::integer - 5) * 32 + (distance >> floor(log(distance::float8) / log(2::float8))::integer - 5)::integer
+  end;
+end;
+comment on function fedsender.lag_slot(bigint) is 'Numbers distances in ids: one by one up to 63, then so that a slot is at most 3 % wide.';
+
+create or replace function fedsender.lag_distance(slot integer) returns bigint
+language sql immutable parallel safe
+begin atomic
+  select case when slot < 64 then slot::bigint else (32 + slot % 32)::bigint << (slot / 32 - 1) end;
+end;
+comment on function fedsender.lag_distance(integer) is 'The shortest distance of a slot.';
+
+create or replace view fedsender.instance_status as
+with head as materialized (
+  select coalesce(max(id), 0) as id from fedsender.source_activity
+), listed as materialized (
+  select list, domain from fedsender.source_domain_list where expires_at is null or expires_at > now()
+), rule as (
+  select case when exists (select from listed where list = 'allow') then 'allow' else 'block' end as list
+), lists as (
+  select distinct l.domain from listed l join rule r using (list)
+), next as materialized (
+  -- What comes next at each slot's distance from the head. Joined, the array would be carried in every row.
+  select array(
+    select (select a.published_at from fedsender.source_activity a where a.id > h.id - fedsender.lag_distance(s) order by a.id limit 1)
+    from generate_series(1, fedsender.lag_slot(h.id - (select min(q.last_successful_id) from fedsender.source_queue_state q))) s
+    order by s
+  ) as published_at
+  from head h
+)
+select i.domain,
+  case
+    when (l.domain is null) = (r.list = 'allow') then 'blocked'
+    when q.paused_until > now() then 'paused'
+    when q.gone or q.fail_count >= 20 and coalesce(greatest(i.last_seen_at, q.last_success_at), i.created_at) < now() - interval '3 days' then 'dead'
+    when q.fail_count > 0 then 'failing'
+    when (select published_at from next)[fedsender.lag_slot(h.id - q.last_successful_id)] < now() - interval '2 minutes' then 'lagging'
+    else 'ok'
+  end as state,
+  greatest(h.id - q.last_successful_id, 0) as ids_behind,
+  greatest(now() - (select published_at from next)[fedsender.lag_slot(h.id - q.last_successful_id)], '0') as lag,
+  coalesce(q.fail_count, 0) as fail_count,
+  q.last_error,
+  case
+    when (l.domain is null) = (r.list = 'allow') then null
+    when q.paused_until > now() then nullif(q.paused_until, 'infinity')
+    when q.fail_count > 0 then greatest(q.last_retry_at + least(power(1.25, least(q.fail_count - 1, 60)), 86400) * interval '1 second', q.not_before)
+    when q.not_before > now() then q.not_before
+  end as next_retry_at,
+  q.last_success_at,
+  p.name as holder,
+  coalesce(d.number, 0) as dead_letters,
+  i.id as instance_id, q.last_successful_id as cursor_id, q.last_http_status, q.last_error_at,
+  greatest(i.last_seen_at, q.last_success_at) as alive_at
+from fedsender.source_instance i
+cross join head h
+cross join rule r
+left join lists l on l.domain = i.domain
+left join fedsender.source_queue_state q on q.instance_id = i.id
+left join (
+  select instance_id, min(holder) as name from fedsender.lease group by instance_id
+) p on p.instance_id = i.id
+left join (
+  select instance_id, count(*) as number from fedsender.dead_letter group by instance_id
+) d on d.instance_id = i.id;
+comment on view fedsender.instance_status is 'Where each instance stands. Calls held_leases() if holder is asked for.';
+comment on column fedsender.instance_status.domain is 'The instance.';
+comment on column fedsender.instance_status.state is 'The first that holds: blocked (by domain_allow or domain_block), paused (instance_control), dead (its shared inbox is gone, or 20 tries in a row failed and it gave no sign of life for 3 days), failing (fail_count > 0), lagging (lag over 2 minutes), ok.';
+comment on column fedsender.instance_status.ids_behind is 'Ids between its cursor and the newest activity, most of which may be for others.';
+comment on column fedsender.instance_status.lag is 'Age of the oldest activity behind its cursor. Up to a minute is how late the cursor is written where nothing was meant for it.';
+comment on column fedsender.instance_status.fail_count is 'Failed rounds less successes since.';
+comment on column fedsender.instance_status.last_error is 'What went wrong last; kept after a success.';
+comment on column fedsender.instance_status.next_retry_at is 'When it is tried again: back-off, Retry-After or end of the pause; in the past: due. Null: nothing is waited for, or it is for an operator to end.';
+comment on column fedsender.instance_status.last_success_at is 'Its last 2xx.';
+comment on column fedsender.instance_status.holder is 'The process that delivers to it; null: none at this moment.';
+comment on column fedsender.instance_status.dead_letters is 'Its rows in dead_letter.';
+comment on column fedsender.instance_status.instance_id is 'Its id.';
+comment on column fedsender.instance_status.cursor_id is 'Every activity up to this id is settled.';
+comment on column fedsender.instance_status.last_http_status is 'Of last_error; null: there was no answer.';
+comment on column fedsender.instance_status.last_error_at is 'When last_error was.';
+comment on column fedsender.instance_status.alive_at is 'Its last sign of life; null: none but its row.';
+
+---- create above / drop below ----
+
+drop view if exists fedsender.instance_status;
+drop function if exists fedsender.lag_slot(bigint), fedsender.lag_distance(integer);

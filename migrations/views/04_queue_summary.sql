@@ -1,0 +1,40 @@
+create or replace view fedsender.queue_summary as
+with instances as (
+  select count(*) as number,
+    count(*) filter (where state = 'ok') as ok,
+    count(*) filter (where state = 'lagging') as lagging,
+    count(*) filter (where state = 'failing') as failing,
+    count(*) filter (where state = 'paused') as paused,
+    count(*) filter (where state = 'dead') as dead,
+    count(*) filter (where state = 'blocked') as blocked,
+    coalesce(sum(ids_behind) filter (where state in ('ok', 'lagging', 'failing')), 0)::bigint as ids_behind,
+    coalesce(max(lag) filter (where state in ('ok', 'lagging')), '0') as oldest_lag
+  from fedsender.instance_status
+)
+select i.number as instances, i.ok, i.lagging, i.failing, i.paused, i.dead, i.blocked,
+  a.number as activities, a.highest_id, (select f.horizon from fedsender.feed f) as horizon,
+  i.ids_behind, i.oldest_lag,
+  (select count(*) from fedsender.dead_letter) as dead_letters,
+  (select count(distinct p.id) from pg_stat_activity s
+   join fedsender.process p on s.application_name like 'fedsender:%' and p.id = split_part(s.application_name, ':', 2)) as processes
+from instances i,
+  (select coalesce(max(id) - min(id) + 1, 0) as number, coalesce(max(id), 0) as highest_id from fedsender.source_activity) a;
+comment on view fedsender.queue_summary is 'The whole queue in one row. Does not read pg_locks.';
+comment on column fedsender.queue_summary.instances is 'All of them; the next six add up to it.';
+comment on column fedsender.queue_summary.ok is 'Instances in this state; see instance_status.';
+comment on column fedsender.queue_summary.lagging is 'Instances in this state.';
+comment on column fedsender.queue_summary.failing is 'Instances in this state.';
+comment on column fedsender.queue_summary.paused is 'Instances in this state.';
+comment on column fedsender.queue_summary.dead is 'Instances in this state.';
+comment on column fedsender.queue_summary.blocked is 'Instances in this state.';
+comment on column fedsender.queue_summary.activities is 'Ids from the oldest to the newest activity, holes included.';
+comment on column fedsender.queue_summary.highest_id is 'The newest activity.';
+comment on column fedsender.queue_summary.horizon is 'No activity up to this id can appear any more. Far below highest_id for long: no process runs, or a transaction that writes activities stays open.';
+comment on column fedsender.queue_summary.ids_behind is 'Summed over the instances that are ok, lagging or failing.';
+comment on column fedsender.queue_summary.oldest_lag is 'The longest lag of those that are ok or lagging.';
+comment on column fedsender.queue_summary.dead_letters is 'Rows in dead_letter.';
+comment on column fedsender.queue_summary.processes is 'Processes that live.';
+
+---- create above / drop below ----
+
+drop view if exists fedsender.queue_summary;
