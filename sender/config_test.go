@@ -161,3 +161,19 @@ func FuzzParseDuration(f *testing.F) {
 		}
 	})
 }
+
+func TestVariables_AreAllDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/configuration.md")
+	require.NoError(t, err)
+	for _, v := range sender.Variables() {
+		name := "`" + v.Name + "`"
+		if v.FileName != "" {
+			name += "<br>`" + v.FileName + "`"
+		}
+		row := fmt.Sprintf("| %s | `--%s` | ", name, v.Flag)
+		require.Contains(t, string(page), row)
+		_, rest, _ := strings.Cut(string(page), row)
+		row, _, _ = strings.Cut(rest, "\n")
+		require.Contains(t, strings.ReplaceAll(row, "`", ""), fmt.Sprintf("%s | %s | %s |", v.Default, strings.ReplaceAll(v.Unit, "|", `\|`), v.Usage), v.Name)
+	}
+}
