@@ -48,10 +48,8 @@ func (e *engine) applyOnce(ctx context.Context, c *pg.Changes) error {
 	if err := e.rereadControls(ctx, unique(c.Controls)); err != nil {
 		return err
 	}
-	if ids := unique(c.Cursors); len(ids) > 0 {
-		if err := e.reload(ctx, ids); err != nil {
-			return err
-		}
+	if err := e.reload(ctx, unique(c.Cursors)); err != nil {
+		return err
 	}
 	e.dispatcher.change(unique(c.Retries), func(s *slot, _ time.Time) { s.worker.RetryNow() })
 	return e.redeliver(ctx, unique(c.Redeliveries))
@@ -114,6 +112,7 @@ func (e *engine) rereadInstances(ctx context.Context, ids []int32) error {
 		if at := seen[s.id]; !at.IsZero() {
 			s.worker.Seen(now, at)
 		}
+		e.applyLists(s, now)
 	})
 	e.wakeKeeper()
 	return nil
@@ -131,7 +130,7 @@ func (e *engine) rereadLists(ctx context.Context) error {
 		return err
 	}
 	e.index.SetLists(listEntries(allow), listEntries(block))
-	e.applyLists()
+	e.dispatcher.change(e.dispatcher.held(), e.applyLists)
 	return nil
 }
 
@@ -143,14 +142,12 @@ func listEntries(list []pg.ListEntry) []targets.ListEntry {
 	return entries
 }
 
-// applyLists blocks and unblocks what is held, by the lists and by the clock.
-func (e *engine) applyLists() {
-	e.dispatcher.change(e.dispatcher.held(), func(s *slot, now time.Time) {
-		if blocked := e.index.Blocked(s.id, now); blocked != s.blocked {
-			s.blocked = blocked
-			e.dispatcher.settlePause(s, now)
-		}
-	})
+// applyLists blocks or unblocks a slot, by the lists and by the clock.
+func (e *engine) applyLists(s *slot, now time.Time) {
+	if blocked := e.index.Blocked(s.id, now); blocked != s.blocked {
+		s.blocked = blocked
+		e.dispatcher.settlePause(s, now)
+	}
 }
 
 // runListExpiry looks again when an entry of a list expires, and at least once a minute.
@@ -168,7 +165,7 @@ func (e *engine) runListExpiry(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		e.applyLists()
+		e.dispatcher.change(e.dispatcher.held(), e.applyLists)
 	}
 }
 
@@ -182,7 +179,7 @@ func (d *dispatcher) settlePause(s *slot, now time.Time) {
 }
 
 func (e *engine) rereadControls(ctx context.Context, ids []int32) error {
-	if len(ids) == 0 {
+	if ids = e.dispatcher.among(ids); len(ids) == 0 {
 		return nil
 	}
 	states, err := pg.ReadQueueStates(ctx, e.pool, ids)
@@ -204,7 +201,7 @@ func (e *engine) rereadControls(ctx context.Context, ids []int32) error {
 
 // redeliver offers dead letters that an operator wants tried again.
 func (e *engine) redeliver(ctx context.Context, ids []int32) error {
-	if len(ids) == 0 {
+	if ids = e.dispatcher.among(ids); len(ids) == 0 {
 		return nil
 	}
 	wanted, err := pg.ReadRedeliveries(ctx, e.pool, ids)
@@ -313,9 +310,9 @@ func (e *engine) load(ctx context.Context, feed *pg.Feed) error {
 	stats := e.index.Stats()
 	e.log.Info("loaded whom activities are for", "instances", stats.Instances, "pairs", stats.Pairs,
 		"inboxes", stats.Inboxes, "took", time.Since(started).Round(time.Millisecond))
-	e.applyLists()
 	e.wakeKeeper()
 	held := e.dispatcher.held()
+	e.dispatcher.change(held, e.applyLists)
 	if err := e.rereadControls(ctx, held); err != nil {
 		return err
 	}

@@ -75,13 +75,16 @@ func (d *dispatcher) reset() {
 	}
 }
 
-// add takes slots whose state was read after they were leased.
-func (d *dispatcher) add(slots []*slot) {
+// add takes slots whose state was read after they were leased. With anew it only replaces those that are held: others
+// are not ours, or will not be for long.
+func (d *dispatcher) add(slots []*slot, anew bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
 	for _, s := range slots {
-		if old := d.slots[s.id]; old != nil {
+		if old := d.slots[s.id]; old != nil && old.draining || old == nil && anew {
+			continue
+		} else if old != nil {
 			d.drop(old)
 		}
 		d.slots[s.id] = s
@@ -144,7 +147,7 @@ func (d *dispatcher) ring() {
 
 // dispatch starts what may start. d.mu is held.
 func (d *dispatcher) dispatch() {
-	if d.deliver == nil {
+	if d.deliver == nil || d.deliver.Err() != nil {
 		return
 	}
 	now := time.Now()
@@ -316,6 +319,19 @@ func (d *dispatcher) change(ids []int32, f func(s *slot, now time.Time)) {
 		}
 	}
 	d.dispatch()
+}
+
+// among returns those of the ids that are held.
+func (d *dispatcher) among(ids []int32) []int32 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var held []int32
+	for _, id := range ids {
+		if d.slots[id] != nil {
+			held = append(held, id)
+		}
+	}
+	return held
 }
 
 // held returns the ids of all slots.

@@ -21,7 +21,7 @@ func (e *engine) Instances() []int32 { return e.index.IDs() }
 // Acquired implements [lease.Handler].
 func (e *engine) Acquired(ctx context.Context, ids []int32) error {
 	for part := range slices.Chunk(ids, stateChunk) {
-		if err := e.reload(ctx, part); err != nil {
+		if err := e.begin(ctx, part, false); err != nil {
 			return err
 		}
 	}
@@ -50,8 +50,17 @@ func (e *engine) Release(ctx context.Context, ids []int32) error {
 	return err
 }
 
-// reload reads the states of instances that are leased and begins with them, anew where they are held already.
+// reload begins anew with those of the instances that are held, from what the database has.
 func (e *engine) reload(ctx context.Context, ids []int32) error {
+	ids = e.dispatcher.among(ids)
+	if len(ids) == 0 {
+		return nil
+	}
+	return e.begin(ctx, ids, true)
+}
+
+// begin reads the states of instances and begins with them.
+func (e *engine) begin(ctx context.Context, ids []int32, anew bool) error {
 	states, err := pg.ReadQueueStates(ctx, e.pool, ids)
 	if err != nil {
 		return err
@@ -69,7 +78,7 @@ func (e *engine) reload(ctx context.Context, ids []int32) error {
 	if err := e.restore(ctx, slots, held); err != nil {
 		return err
 	}
-	e.dispatcher.add(slots)
+	e.dispatcher.add(slots, anew)
 	if len(states) < len(ids) {
 		e.log.Debug("some leased instances have no queue state; they were deleted", "count", len(ids)-len(states))
 	}

@@ -103,7 +103,11 @@ func (h *head) offer(ctx context.Context, batch *pg.Batch) error {
 			return err
 		}
 	}
-	e.dispatcher.advance(batch.Through, time.Time{})
+	last := time.Time{}
+	if n := len(batch.Activities); n > 0 {
+		last = batch.Activities[n-1].PublishedAt
+	}
+	e.dispatcher.advance(batch.Through, last)
 	return nil
 }
 
@@ -230,11 +234,9 @@ func (d *dispatcher) setReading(id int64) {
 func (d *dispatcher) advance(id int64, publishedAt time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if id > d.head {
-		d.head = id
-		if !publishedAt.IsZero() {
-			d.headAt = publishedAt
-		}
+	d.head = max(d.head, id)
+	if !publishedAt.IsZero() {
+		d.headAt = publishedAt
 	}
 	if len(d.hungry) > 0 {
 		d.ring()

@@ -30,7 +30,7 @@ func Run(ctx context.Context, config Config) error {
 	}
 	defer e.client.Close()
 	defer e.pool.Close()
-	feed, err := e.begin(ctx)
+	feed, err := e.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -118,8 +118,8 @@ func markName(config Config) string {
 	return config.Name
 }
 
-// begin checks the schema and makes the feed.
-func (e *engine) begin(ctx context.Context) (*pg.Feed, error) {
+// open checks the schema and makes the feed.
+func (e *engine) open(ctx context.Context) (*pg.Feed, error) {
 	if err := pg.CheckSchema(ctx, e.pool); err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ func (d *dispatcher) takeSaving(ids []int32, turn int) (*saving, error) {
 		}
 	} else {
 		for id, s := range d.slots {
-			if s.worker.Version() != s.savedVersion || int(id)%idleEvery == turn && d.lags(s) {
+			if s.worker.Version() != s.savedVersion || int(id)%idleEvery == turn && d.moved(s) {
 				if err := d.collect(v, s); err != nil {
 					return nil, err
 				}
@@ -65,9 +65,9 @@ func (d *dispatcher) takeSaving(ids []int32, turn int) (*saving, error) {
 	return v, nil
 }
 
-// lags says whether the slot's cursor is behind the head and nothing holds it there.
-func (d *dispatcher) lags(s *slot) bool {
-	return !s.behind && s.worker.Idle() && s.savedCursor < d.head
+// moved says whether the slot's cursor is not where the database has it, although nothing was delivered.
+func (d *dispatcher) moved(s *slot) bool {
+	return s.worker.Cursor() != s.savedCursor || !s.behind && s.worker.Idle() && s.savedCursor < d.head
 }
 
 func (d *dispatcher) collect(v *saving, s *slot) error {
