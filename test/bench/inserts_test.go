@@ -1,0 +1,102 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/sourcegraph/conc/pool"
+
+	"github.com/fedsender/fedsender/test/fleet"
+)
+
+// inserts counts how many activities for nobody 16 writers commit a second, each in a transaction of its own.
+func (b *bench) inserts(span time.Duration) float64 {
+	b.tb.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, span)
+	defer cancel()
+	var count atomic.Int64
+	writers := pool.New().WithErrors()
+	began := time.Now()
+	for range 16 {
+		writers.Go(func() error {
+			conn, err := pgx.Connect(b.ctx, b.Database)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = conn.Close(b.ctx) }()
+			for ctx.Err() == nil {
+				_, err := conn.Exec(b.ctx, `
+					insert into fedsender.activity (ap_id, data, actor_id)
+					values ('https://home.example/' || gen_random_uuid(), '{"type": "Create"}', $1)`, b.world.Actors[0])
+				if err != nil {
+					return err
+				}
+				count.Add(1)
+			}
+			return nil
+		})
+	}
+	if err := writers.Wait(); err != nil {
+		b.tb.Fatal(err)
+	}
+	return float64(count.Load()) / time.Since(began).Seconds()
+}
+
+// price is what the application's inserts a second are in three worlds.
+type price struct{ bare, trigger, senders float64 }
+
+// price measures the three worlds in turn, several times, because a machine is not equally fast at all times; the senders
+// are stopped and frozen with SIGSTOP never: they start anew for each turn.
+func (b *bench) price(rounds, senders int, span time.Duration) price {
+	b.tb.Helper()
+	exec := func(sql string) {
+		if _, err := b.DB.Exec(b.ctx, sql); err != nil {
+			b.tb.Fatal(err)
+		}
+	}
+	var p price
+	for range rounds {
+		exec(`update fedsender.doorbell set armed = false`)
+		exec(`alter table fedsender.activity disable trigger ring`)
+		p.bare += b.inserts(span) / float64(rounds)
+		exec(`alter table fedsender.activity enable trigger ring`)
+		p.trigger += b.inserts(span) / float64(rounds)
+		running := b.start(senders)
+		p.senders += b.inserts(span) / float64(rounds)
+		for _, s := range running {
+			if err := s.Stop(b.ctx); err != nil {
+				b.tb.Fatal(err)
+			}
+		}
+	}
+	return p
+}
+
+func BenchmarkInserts(b *testing.B) {
+	rounds, instances := 2, 30_000
+	if long() {
+		rounds = 5
+	}
+	bench := newBench(b, fleet.Seeding{Actors: 1, Instances: instances, Followers: func(int, int) bool { return false }})
+	var p price
+	for b.Loop() {
+		p = bench.price(rounds, 4, 8*time.Second)
+		break
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(p.bare, "bare-inserts/s")
+	b.ReportMetric(p.trigger/p.bare, "trigger-ratio")
+	b.ReportMetric(p.senders/p.bare, "senders-ratio")
+	b.Log(fmt.Sprintf("%.0f inserts/s bare, %.0f with the trigger, %.0f with four senders", p.bare, p.trigger, p.senders))
+}
+
+func TestInserts_CanBeMeasured(t *testing.T) {
+	bench := newBench(t, fleet.Seeding{Actors: 1, Instances: 20})
+	if p := bench.price(1, 2, 200*time.Millisecond); p.bare <= 0 || p.trigger <= 0 || p.senders <= 0 {
+		t.Errorf("measured %+v", p)
+	}
+}
