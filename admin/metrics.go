@@ -36,7 +36,6 @@ type Metrics struct {
 	others        *prometheus.CounterVec
 	delivery      prometheus.Histogram
 	commit        prometheus.Histogram
-	settled       prometheus.Counter
 	activities    prometheus.Counter
 	deadLetters   prometheus.Counter
 	bells         prometheus.Counter
@@ -67,7 +66,6 @@ func NewMetrics(name, version string) *Metrics {
 	m.delivery = m.histogram("delivery_duration_seconds", "From the start of a POST to its outcome.", deliveryBuckets)
 	m.commit = m.histogram("commit_to_delivery_seconds", "From an activity's published_at to its delivery to one inbox.", commitBuckets)
 	m.fences = m.histogram("fence_duration_seconds", "How long a gap of ids held up the feed until every transaction that could fill it had ended.", fenceBuckets)
-	m.settled = m.counter("settled_total", "Activities that were settled for an instance, those that were not meant for it left out.")
 	m.activities = m.counter("activities_read_total", "Activities read from the database.")
 	m.deadLetters = m.counter("dead_letters_total", "Deliveries given up into dead_letter by this process.")
 	m.bells = m.counter("bell_wakeups_total", "Wake-ups by NOTIFY.")
@@ -112,9 +110,6 @@ func (m *Metrics) Delivery(class string, took time.Duration) {
 // CommitToDelivery counts the age of an activity at the moment that one inbox took it. A negative one, of clocks that
 // differ, counts as zero.
 func (m *Metrics) CommitToDelivery(age time.Duration) { m.commit.Observe(max(age, 0).Seconds()) }
-
-// Settled counts activities that are settled for an instance.
-func (m *Metrics) Settled(n int) { m.settled.Add(float64(n)) }
 
 // ActivitiesRead counts rows that the feed or a catch-up read.
 func (m *Metrics) ActivitiesRead(n int) { m.activities.Add(float64(n)) }

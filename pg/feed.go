@@ -26,6 +26,9 @@ const (
 // With each read come the changes beside activities that were committed before it, so whom an activity is for can be
 // decided with every follow that precedes it. A Feed belongs to one goroutine.
 type Feed struct {
+	// Fenced, when set, is told how long each fence for a gap stood.
+	Fenced func(time.Duration)
+
 	db       Querier
 	watch    *watch
 	now      func() time.Time
@@ -139,6 +142,9 @@ func (f *Feed) advanceFence(ctx context.Context) error {
 		return err
 	}
 	if down {
+		if f.Fenced != nil {
+			f.Fenced(now.Sub(f.fence.taken))
+		}
 		f.holes = max(f.holes, f.fence.bound)
 		f.fence = nil
 	}

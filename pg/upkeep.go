@@ -35,6 +35,16 @@ func DeleteProcess(ctx context.Context, q Querier, id string) error {
 	return nil
 }
 
+// Gauges returns how many dead letters there are and which part of the server's notification queue is in use, 0 to 1.
+func Gauges(ctx context.Context, q Querier) (deadLetters, queueUsage float64, err error) {
+	err = q.QueryRow(ctx, `
+		select (select count(*) from fedsender.dead_letter)::float8, pg_notification_queue_usage()`).Scan(&deadLetters, &queueUsage)
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the figures of the database: %w", err)
+	}
+	return deadLetters, queueUsage, nil
+}
+
 // Prune deletes what nobody needs any more, and settled activities older than retention (0: none). Of several
 // processes only one does it at a time. It returns the lowest cursor of the instances that are alive, up to which no
 // unfollow matters any more, and how many activities were deleted; more may be left.

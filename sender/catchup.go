@@ -139,6 +139,7 @@ func (c *catchup) chunk(ctx context.Context, after, end int64) (*chunk, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.engine.metrics.ActivitiesRead(len(rows))
 	ch := &chunk{after: after, through: end, rows: rows, questions: make([]*targets.Question, len(rows))}
 	for i := range rows {
 		ch.questions[i] = targets.NewQuestion(query(&rows[i]))

@@ -50,6 +50,8 @@ type engine struct {
 	leaving   atomic.Bool
 	delivered atomic.Int64
 
+	deadLetters, queueUsage atomic.Uint64 // bits of a float64, for the gauges
+
 	complaints sync.Map // what → *complaint
 }
 

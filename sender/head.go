@@ -36,6 +36,7 @@ type head struct {
 	settled bool      // the bell is armed and nobody is left who does not know
 	until   time.Time // settleFor ends
 	armed   bool
+	slept   bool // since the bell was armed
 	second  time.Time // of the count
 	count   int
 	disarms time.Time
@@ -90,7 +91,7 @@ func (h *head) round(ctx context.Context, rung bool) (time.Duration, error) {
 	if err := h.offer(ctx, &batch); err != nil {
 		return 0, err // ctx has ended
 	}
-	return h.pace(ctx, &batch)
+	return h.pace(ctx, &batch, rung)
 }
 
 // offer decides whom the activities are for. It goes on trying until the database has answered: the feed does not give
@@ -112,9 +113,13 @@ func (h *head) offer(ctx context.Context, batch *pg.Batch) error {
 }
 
 // pace decides when to read again, and arms and disarms the bell.
-func (h *head) pace(ctx context.Context, batch *pg.Batch) (time.Duration, error) {
+func (h *head) pace(ctx context.Context, batch *pg.Batch, rung bool) (time.Duration, error) {
 	now := time.Now()
 	if n := len(batch.Activities); n > 0 {
+		h.engine.metrics.ActivitiesRead(n)
+		if h.slept && !rung {
+			h.engine.metrics.MissedBell()
+		}
 		h.unsettle()
 		if err := h.tally(ctx, n, now); err != nil {
 			return 0, err
@@ -130,13 +135,14 @@ func (h *head) pace(ctx context.Context, batch *pg.Batch) (time.Duration, error)
 	case h.engine.source.PreparesTransactions:
 		return preparedPoll, nil
 	case h.settled:
+		h.slept = true
 		return idlePoll, nil
 	}
 	return h.settle(ctx, now)
 }
 
 func (h *head) unsettle() {
-	h.active, h.armed, h.settled = time.Now(), false, false
+	h.active, h.armed, h.settled, h.slept = time.Now(), false, false, false
 	h.feed.Unsettle()
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"slices"
 	"time"
@@ -47,18 +48,31 @@ func (e *engine) runReports(ctx context.Context) {
 		}
 	}
 	write(0)
+	e.look(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-report.C:
 			e.report()
+			e.look(ctx)
 		case <-process.C:
 			done := e.delivered.Load()
 			write(float64(done-last) / processEvery.Seconds())
 			last = done
 		}
 	}
+}
+
+// look refreshes the gauges that only the database knows.
+func (e *engine) look(ctx context.Context) {
+	letters, usage, err := pg.Gauges(ctx, e.pool)
+	if err != nil {
+		e.troubled(ctx, "could not read the figures of the database", err)
+		return
+	}
+	e.deadLetters.Store(math.Float64bits(letters))
+	e.queueUsage.Store(math.Float64bits(usage))
 }
 
 // report logs a line for each instance that fails and one for the rest.
@@ -127,12 +141,14 @@ func (e *engine) gauges() admin.Gauges {
 		return func() float64 { return f(e.dispatcher.count()) }
 	}
 	return admin.Gauges{
-		Leases:          number(func(c counts) float64 { return float64(c.slots) }),
-		InFlight:        number(func(c counts) float64 { return float64(c.inFlight) }),
-		InstancesBehind: number(func(c counts) float64 { return float64(c.behind) }),
-		Horizon:         number(func(c counts) float64 { return float64(c.head) }),
-		LagSeconds:      func() float64 { return e.dispatcher.lag(time.Now()).Seconds() },
-		CacheBytes:      func() float64 { return float64(e.documents.WeightedSize()) },
+		Leases:                 number(func(c counts) float64 { return float64(c.slots) }),
+		InFlight:               number(func(c counts) float64 { return float64(c.inFlight) }),
+		InstancesBehind:        number(func(c counts) float64 { return float64(c.behind) }),
+		Horizon:                number(func(c counts) float64 { return float64(c.head) }),
+		LagSeconds:             func() float64 { return e.dispatcher.lag(time.Now()).Seconds() },
+		CacheBytes:             func() float64 { return float64(e.documents.WeightedSize()) },
+		DeadLetters:            func() float64 { return math.Float64frombits(e.deadLetters.Load()) },
+		NotificationQueueUsage: func() float64 { return math.Float64frombits(e.queueUsage.Load()) },
 		Ready: func() float64 {
 			if e.ready() != nil {
 				return 0

@@ -127,7 +127,12 @@ func (e *engine) open(ctx context.Context) (*pg.Feed, error) {
 	if e.source, err = pg.ReadSource(ctx, e.pool); err != nil {
 		return nil, err
 	}
-	return pg.NewFeed(ctx, e.pool, e.source, pg.Snapshot{}, e.log)
+	feed, err := pg.NewFeed(ctx, e.pool, e.source, pg.Snapshot{}, e.log)
+	if err != nil {
+		return nil, err
+	}
+	feed.Fenced = e.metrics.Fence
+	return feed, nil
 }
 
 // listen hears the bells.
@@ -210,6 +215,7 @@ func (e *engine) serveAdmin(ctx context.Context) error {
 	e.metrics.Watch(e.gauges())
 	err := admin.Serve(ctx, admin.Config{
 		Addr: e.config.AdminAddr, Token: e.config.AdminToken, Metrics: e.metrics, Ready: e.ready, Log: e.log,
+		Overview:  (&overview{engine: e}).get,
 		Listening: func(addr net.Addr) { e.log.Info("serving the page, health and metrics", "address", addr.String()) },
 	})
 	var taken *admin.ListenError
