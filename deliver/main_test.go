@@ -1,7 +1,6 @@
 package deliver_test
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -11,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -123,22 +121,5 @@ func within(t testing.TB, limit time.Duration, do func()) {
 	do()
 	if took := time.Since(start); took > limit {
 		t.Errorf("took %s, more than %s", took, limit)
-	}
-}
-
-func mustURL(t testing.TB, raw string) *url.URL {
-	t.Helper()
-	u, err := url.Parse(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u
-}
-
-// waitFor blocks a handler until the client went away or the test is over.
-func waitFor(ctx context.Context, over <-chan struct{}) {
-	select {
-	case <-ctx.Done():
-	case <-over:
 	}
 }

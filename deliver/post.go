@@ -175,7 +175,8 @@ func (b *body) Close() error { return nil }
 // not longer than bodyTimeout: what is left then is closed with the connection. It returns the first line unless the
 // answer is a 2xx.
 func readAnswer(response *http.Response, cancel context.CancelCauseFunc) string {
-	if response.Body == http.NoBody {
+	// After 101 the connection is no longer HTTP, and no time-out but the other side's would end a read from it.
+	if response.Body == http.NoBody || response.StatusCode == http.StatusSwitchingProtocols {
 		return ""
 	}
 	timer := time.AfterFunc(bodyTimeout, func() { cancel(errTimeout) })
