@@ -196,6 +196,10 @@ func (m *migration) up(ctx context.Context) error {
 		return err
 	}
 	if err := m.migrate(ctx, len(pending) > 0); err != nil {
+		// The migrations before the one that failed may have dropped views. These are of the newest version and may not fit.
+		if viewsErr := m.makeViews(ctx, views, grants); viewsErr != nil {
+			m.opts.Log.Debug("left without views", "error", viewsErr)
+		}
 		return err
 	}
 	return m.makeViews(ctx, views, grants)

@@ -111,11 +111,12 @@ create trigger follower_truncated after truncate on fedsender.follower
 -- An upsert that changes nothing is no news. A follower that is made another actor's or another
 -- instance's has left the old one.
 -- Plans are kept for the session and made for the first statement's few rows; a nested loop would
--- never end with a million.
+-- never end with a million. Where one can't be avoided, its price of 10^10 would have the plan compiled: 0.8 s a call.
 create function fedsender.follower_updated() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_nestloop = off
+set jit = off
 as $$
 begin
   insert into fedsender.follower_tombstone (actor_id, instance_id, inbox, is_shared, through_id)
@@ -192,6 +193,7 @@ create function fedsender.instance_updated() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_nestloop = off
+set jit = off
 as $$
 begin
   with changed as (
@@ -253,6 +255,7 @@ create function fedsender.actor_updated() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_nestloop = off
+set jit = off
 as $$
 begin
   with changed as (

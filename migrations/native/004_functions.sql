@@ -192,6 +192,7 @@ begin atomic
     select d.domain
     from unnest(domains) as d(domain)
     where d.domain ~ '^[!-~]+$' and length(d.domain) <= 260 and d.domain !~ '[A-Z/@?#]'
+      and not exists (select from fedsender.instance i where i.domain = d.domain) -- an id drawn in vain is lost
     order by d.domain
     on conflict (domain) do nothing
     returning id

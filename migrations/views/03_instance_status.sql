@@ -36,9 +36,9 @@ with head as materialized (
 )
 select i.domain,
   case
-    when (l.domain is null) = (r.list = 'allow') then 'blocked'
+    when w.blocked then 'blocked'
     when q.paused_until > now() then 'paused'
-    when q.gone or q.fail_count >= 20 and coalesce(greatest(i.last_seen_at, q.last_success_at), i.created_at) < now() - interval '3 days' then 'dead'
+    when w.dead then 'dead'
     when q.fail_count > 0 then 'failing'
     when (select published_at from next)[fedsender.lag_slot(h.id - q.last_successful_id)] < now() - interval '2 minutes' then 'lagging'
     else 'ok'
@@ -48,8 +48,9 @@ select i.domain,
   coalesce(q.fail_count, 0) as fail_count,
   q.last_error,
   case
-    when (l.domain is null) = (r.list = 'allow') then null
+    when w.blocked then null
     when q.paused_until > now() then nullif(q.paused_until, 'infinity')
+    when w.dead then greatest(q.last_retry_at + interval '1 day', q.not_before)
     when q.fail_count > 0 then greatest(q.last_retry_at + least(power(1.25, least(q.fail_count - 1, 60)), 86400) * interval '1 second', q.not_before)
     when q.not_before > now() then q.not_before
   end as next_retry_at,
@@ -63,6 +64,10 @@ cross join head h
 cross join rule r
 left join lists l on l.domain = i.domain
 left join fedsender.source_queue_state q on q.instance_id = i.id
+cross join lateral (
+  select (l.domain is null) = (r.list = 'allow') as blocked,
+    q.gone or q.fail_count >= 20 and coalesce(greatest(i.last_seen_at, q.last_success_at), i.created_at) < now() - interval '3 days' as dead
+) w
 left join (
   select instance_id, min(holder) as name from fedsender.lease group by instance_id
 ) p on p.instance_id = i.id
@@ -76,7 +81,7 @@ comment on column fedsender.instance_status.ids_behind is 'Ids between its curso
 comment on column fedsender.instance_status.lag is 'Age of the oldest activity behind its cursor. Up to a minute is how late the cursor is written where nothing was meant for it.';
 comment on column fedsender.instance_status.fail_count is 'Failed rounds less successes since.';
 comment on column fedsender.instance_status.last_error is 'What went wrong last; kept after a success.';
-comment on column fedsender.instance_status.next_retry_at is 'When it is tried again: back-off, Retry-After or end of the pause; in the past: due. Null: nothing is waited for, or it is for an operator to end.';
+comment on column fedsender.instance_status.next_retry_at is 'When it is tried again: back-off, Retry-After, end of the pause, or the daily probe of a dead one; in the past: due. Null: nothing is waited for, or it is for an operator to end.';
 comment on column fedsender.instance_status.last_success_at is 'Its last 2xx.';
 comment on column fedsender.instance_status.holder is 'The process that delivers to it; null: none at this moment.';
 comment on column fedsender.instance_status.dead_letters is 'Its rows in dead_letter.';
