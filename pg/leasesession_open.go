@@ -42,6 +42,9 @@ var leaseSettings = []leaseSetting{
 	// Below the time-out of the call: a statement that the server breaks off leaves the session alive.
 	{"statement_timeout", "1500", 0, "one slow statement ends the session"},
 	{"lock_timeout", "1000", 0, "a save that waits for a lock fails later than it could"},
+	// A commit that waits for the disk would keep the heartbeat waiting. What a crash of the server loses so, less than a
+	// second of cursors, is sent again.
+	{"synchronous_commit", "off", 0, "a slow disk delays the heartbeat and may cost the leases"},
 }
 
 // OpenLeaseSession connects and prepares a session for the process id, which was drawn at random when the process
