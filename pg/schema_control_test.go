@@ -36,16 +36,16 @@ func older(t *testing.T, conn *pgx.Conn, instance int32) (ids []int64) {
 
 func TestSchema_InstanceStartsWithWhatIsCommittedAfterIt(t *testing.T) {
 	conn := migrated(t)
-	late, later := another(t, conn), another(t, conn)
+	late, later, third := another(t, conn), another(t, conn), another(t, conn)
 	execute(t, late, `begin`)
 	execute(t, late, insertOne) // 1: commits after the instance
-	execute(t, conn, insertOne) // 2: older
-	execute(t, later, `begin`)  // nothing written yet
-	execute(t, conn, `begin`)   // makes the instance:
-	execute(t, conn, insertOne) // 3: of the same transaction, before
+	execute(t, later, `begin`)  // has written nothing yet
+	execute(t, conn, `begin`)   // makes the instance
+	execute(t, conn, insertOne) // 2: of the same transaction, before
 	execute(t, conn, `savepoint s`)
-	execute(t, conn, insertOne) // 4: the same, in a subtransaction
+	execute(t, conn, insertOne) // 3: the same, in a subtransaction
 	execute(t, conn, `release s`)
+	execute(t, third, insertOne) // 4: older, though of a younger transaction than that which makes the instance
 	execute(t, conn, `insert into fedsender.instance (domain) values ('one.example')`)
 	execute(t, conn, insertOne)  // 5: of the same transaction, after
 	execute(t, later, insertOne) // 6: commits before the instance, and was not visible to it
@@ -54,7 +54,7 @@ func TestSchema_InstanceStartsWithWhatIsCommittedAfterIt(t *testing.T) {
 	execute(t, late, `commit`)
 	execute(t, conn, insertOne) // 7
 
-	assert.Equal(t, []int64{2}, older(t, conn, 1))
+	assert.Equal(t, []int64{4}, older(t, conn, 1))
 	assert.Zero(t, state(t, conn, 1).Cursor)
 	assert.EqualValues(t, 4, state(t, conn, 1).Start.UntilID)
 

@@ -3,6 +3,7 @@ package pg_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -194,19 +195,21 @@ func TestSchema_BigStatementsAfterSmallOnesTakeSeconds(t *testing.T) {
 	conn := withFollowers(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	small := []string{
-		`update fedsender.follower set inbox = inbox || 'x'`,
-		`update fedsender.instance set shared_inbox = 'x'`,
-		`update fedsender.actor set private_key_pem = 'x'`,
-		`delete from fedsender.follower`,
+	updates := func(where string) []string {
+		return []string{
+			`update fedsender.follower set inbox = inbox || 'x' ` + where,
+			`update fedsender.instance set shared_inbox = 'x' ` + where,
+			`update fedsender.actor set private_key_pem = 'x' ` + where,
+			`delete from fedsender.follower ` + where,
+		}
 	}
-	big := append([]string{
-		`insert into fedsender.instance (domain) select g || '.example' from generate_series(1, 20000) g`,
-		`insert into fedsender.actor (ap_id) select g from generate_series(1, 20000) g`,
+	fill := []string{
+		`insert into fedsender.instance (domain) select g || '.example' from generate_series(1, 100000) g`,
+		`insert into fedsender.actor (ap_id) select g from generate_series(1, 100000) g`,
 		`insert into fedsender.follower (actor_id, follower_ap_id, instance_id, inbox)
 		 select 1 + g % 3, g, 3 + g % 20000, 'https://x.example/' || g from generate_series(1, 100000) g`,
-	}, small...)
-	for _, sql := range append(small, big...) {
+	}
+	for _, sql := range slices.Concat(updates(`where ctid = '(0,1)'`), fill, updates(``)) {
 		_, err := conn.Exec(ctx, sql)
 		require.NoError(t, err, sql)
 	}
