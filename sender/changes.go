@@ -171,9 +171,8 @@ func (e *engine) runListExpiry(ctx context.Context) {
 
 // settlePause leaves a slot that may not send now to the catch-up, so that its cursor stands still meanwhile.
 func (d *dispatcher) settlePause(s *slot, now time.Time) {
-	if s.stopped(now) && !s.behind {
-		s.worker.Pass(d.head, d.headAt)
-		d.fallBehind(s)
+	if s.stopped(now) {
+		d.leaveHead(s)
 	}
 	s.worker.PauseUntil(s.until())
 }

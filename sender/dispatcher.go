@@ -122,6 +122,14 @@ func (d *dispatcher) fallBehind(s *slot) {
 	}
 }
 
+// leaveHead ends that the slot's position follows the head.
+func (d *dispatcher) leaveHead(s *slot) {
+	if !s.behind {
+		s.worker.Pass(d.head, d.headAt)
+		d.fallBehind(s)
+	}
+}
+
 // look is called after anything that may let a slot go on: it queues the slot and tells the catch-up if it wants more.
 func (d *dispatcher) look(s *slot, now time.Time) {
 	if s.dropped || s.draining {
@@ -277,6 +285,8 @@ func (d *dispatcher) drain(ids []int32) []<-chan struct{} {
 			continue
 		}
 		s.draining = true
+		// What the head reads from here on is for the next holder: no save may count it as settled.
+		d.leaveHead(s)
 		if s.inFlight > 0 {
 			s.drained = make(chan struct{})
 			waits = append(waits, s.drained)
