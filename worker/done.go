@@ -148,7 +148,8 @@ func (w *Worker) fail(now time.Time, d Delivery, o Outcome) {
 	f.note(now)
 	f.others, f.answered = others, w.answered
 	f.retryAt = now.Add(jobDelay(f.attempts, w.seed+uint64(d.Activity.ID)))
-	f.strict = d.Redelivery
+	// A second failure that counts proves that it is this activity: its tries must not cost its neighbours their turns.
+	f.strict = d.Redelivery || f.attempts > 1
 	if counts && f.attempts >= maxAttempts && now.Sub(f.first) >= minFailing {
 		w.giveUp(now, d, o, 0)
 	}
