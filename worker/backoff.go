@@ -18,8 +18,10 @@ const (
 	// failures over this time.
 	maxAttempts = 8
 	minFailing  = 15 * time.Minute
-	// firstJobDelay doubles with each failure, so that the 8th falls 127 times as long after the first, which is 17 minutes.
-	firstJobDelay = 8 * time.Second
+	// firstJobDelay is short, because most first failures are of the instance and not of the activity. nextJobDelay doubles
+	// with each further one, so that the 8th falls 17 minutes after the first.
+	firstJobDelay = 2 * time.Second
+	nextJobDelay  = 16 * time.Second
 
 	// maxUnauthorized is how often a 401 is tried again: over half an hour, which a receiver may need to fetch a key.
 	maxUnauthorized   = 6
@@ -52,7 +54,10 @@ func backoff(n int, seed uint64) time.Duration {
 
 // jobDelay is the pause of one inbox after its nth failure that counted.
 func jobDelay(n int, seed uint64) time.Duration {
-	return stretch(firstJobDelay<<(min(max(n, 1), maxAttempts)-1), seed+uint64(n))
+	if n < 2 {
+		return stretch(firstJobDelay, seed+uint64(n))
+	}
+	return stretch(nextJobDelay<<(min(n, maxAttempts)-2), seed+uint64(n))
 }
 
 // unauthorizedDelay is the pause after the nth 401.

@@ -15,7 +15,7 @@
 // instance is up: 2xx, a refusal, 401. The pause after a failure is min(1.25^(n-1) s, 1 day), lengthened by up to a
 // tenth so that instances which failed together do not come back together.
 //
-// A delivery that fails also waits for itself (8 s, doubling) as soon as the instance answered another one meanwhile, so
+// A delivery that fails also waits for itself (2 s, then 16 s, doubling) as soon as the instance answered another one meanwhile, so
 // that one bad activity does not hold up its neighbours. Its 8th failure makes it a [Letter], if 15 minutes have passed
 // since the first; a failure counts only if another activity was delivered since the one before. So an instance
 // that is down loses nothing, and an activity that the instance can't take does not stop the queue. If nothing but

@@ -31,8 +31,8 @@ func (r *rig) wantGivenUp(l worker.Letter, failed []try) {
 	if over := l.LastAt.Sub(l.FirstAt); over < minFailing || over > maxFailing {
 		r.Errorf("given up after %s, want %s or more, but not more than %s", over, minFailing, maxFailing)
 	}
-	if pause := failed[1].at - failed[0].at; pause < 8*time.Second || pause > 8800*time.Millisecond {
-		r.Errorf("the pause after the first failure is %s, want 8s and at most a tenth more", pause)
+	if pause := failed[1].at - failed[0].at; pause < 2*time.Second || pause > 2200*time.Millisecond {
+		r.Errorf("the pause after the first failure is %s, want 2s and at most a tenth more", pause)
 	}
 	wantEqual(r, "first at", l.FirstAt.Sub(epoch), failed[0].at)
 	wantEqual(r, "last at", l.LastAt.Sub(epoch), last.at)

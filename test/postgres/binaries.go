@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 )
@@ -83,7 +84,7 @@ func embeddedBinaries(repository string, home *home) (string, error) {
 	} else {
 		config = config.CachePath(home.path("cache"))
 	}
-	err := embeddedpostgres.NewDatabase(config).Start()
+	err := withTemporaryFilesIn(home.dir, embeddedpostgres.NewDatabase(config).Start)
 	http.DefaultClient.CloseIdleConnections() // those of the library
 	dir := filepath.Join(unpacked, "bin")
 	for _, program := range []string{"initdb", "postgres"} {
@@ -92,4 +93,26 @@ func embeddedBinaries(repository string, home *home) (string, error) {
 		}
 	}
 	return dir, nil
+}
+
+// unpacking is held while TMPDIR, which is the whole process's, is changed.
+var unpacking sync.Mutex
+
+// withTemporaryFilesIn keeps in dir what the library makes in the directory for temporary files and never removes: its
+// log.
+func withTemporaryFilesIn(dir string, start func() error) error {
+	unpacking.Lock()
+	defer unpacking.Unlock()
+	before, set := os.LookupEnv("TMPDIR")
+	if err := os.Setenv("TMPDIR", dir); err != nil {
+		return err
+	}
+	defer func() {
+		if set {
+			_ = os.Setenv("TMPDIR", before) // it was set to this before
+		} else {
+			_ = os.Unsetenv("TMPDIR") // never fails
+		}
+	}()
+	return start()
 }
