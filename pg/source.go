@@ -31,7 +31,17 @@ type Activity struct {
 	Body         string
 }
 
-const activityColumns = `id, actor_id, coalesce(key_id, ''), published_at, send_inboxes, send_followers_of, send_all_instances, xid::text::bigint`
+// Applications write these rows. A null in an array or a date that a time.Time can't be would be an error of the whole
+// read, of every row with it and for ever: nulls are passed over and dates are brought near.
+var activityColumns = `id, actor_id, coalesce(key_id, ''), ` + near("published_at") + `,
+	array(select i from unnest(send_inboxes) as i where i is not null),
+	array(select f from unnest(send_followers_of) as f where f is not null),
+	send_all_instances, xid::text::bigint`
+
+// near is a column of times with what is out of a time.Time's range, infinity included, brought to its ends.
+func near(column string) string {
+	return `case when ` + column + ` > '9999-01-01' then '9999-01-01' when ` + column + ` < '1970-01-01' then '1970-01-01' else ` + column + ` end`
+}
 
 func scanActivity(row pgx.CollectableRow) (a Activity, err error) {
 	err = row.Scan(&a.ID, &a.ActorID, &a.KeyID, &a.PublishedAt, &a.Inboxes, &a.FollowersOf, &a.AllInstances, &a.XID, &a.Body)
@@ -71,7 +81,7 @@ type Instance struct {
 	LastSeenAt  time.Time // zero: never
 }
 
-const instanceColumns = `id, domain, coalesce(shared_inbox, ''), created_at, last_seen_at`
+var instanceColumns = `id, domain, coalesce(shared_inbox, ''), ` + near("created_at") + `, ` + near("last_seen_at")
 
 func scanInstance(row pgx.CollectableRow) (i Instance, err error) {
 	var seen *time.Time
@@ -130,7 +140,7 @@ type ListEntry struct {
 
 // ReadLists returns the allow list and the block list.
 func ReadLists(ctx context.Context, q Querier) (allow, block []ListEntry, err error) {
-	rows, err := q.Query(ctx, `select list, domain, expires_at from fedsender.source_domain_list`)
+	rows, err := q.Query(ctx, `select list, domain, `+near("expires_at")+` from fedsender.source_domain_list`)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read domain lists: %w", err)
 	}
@@ -213,9 +223,9 @@ func (s *Start) Older(a *Activity) bool {
 // ReadQueueStates returns the states of these instances; one without a row is missing.
 func ReadQueueStates(ctx context.Context, q Querier, ids []int32) ([]QueueState, error) {
 	rows, err := q.Query(ctx, `
-		select instance_id, last_successful_id, last_successful_published_at, fail_count, last_retry_at,
-		  not_before, throttles, gone_at, gone, last_success_at, coalesce(last_error, ''), coalesce(last_http_status, 0),
-		  last_error_at, ahead_id, held, case when paused_until > '9999-01-01' then '9999-01-01' else paused_until end, coalesce(max_in_flight, 0),
+		select instance_id, last_successful_id, `+near("last_successful_published_at")+`, fail_count, `+near("last_retry_at")+`,
+		  `+near("not_before")+`, throttles, gone_at, gone, `+near("last_success_at")+`, coalesce(last_error, ''), coalesce(last_http_status, 0),
+		  `+near("last_error_at")+`, ahead_id, held, `+near("paused_until")+`, coalesce(max_in_flight, 0),
 		  start_snapshot::text, start_xid::text::bigint, start_until_id
 		from fedsender.source_queue_state
 		where instance_id = any ($1)`, ids)
