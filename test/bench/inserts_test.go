@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -87,7 +86,7 @@ func BenchmarkInserts(b *testing.B) {
 	b.ReportMetric(p.bare, "bare-inserts/s")
 	b.ReportMetric(p.trigger/p.bare, "trigger-ratio")
 	b.ReportMetric(p.senders/p.bare, "senders-ratio")
-	b.Log(fmt.Sprintf("%.0f inserts/s bare, %.0f with the trigger, %.0f with four senders", p.bare, p.trigger, p.senders))
+	b.Logf("%.0f inserts/s bare, %.0f with the trigger, %.0f with four senders", p.bare, p.trigger, p.senders)
 }
 
 func TestInserts_CanBeMeasured(t *testing.T) {
