@@ -44,7 +44,7 @@ type Letter struct {
 type Saving struct {
 	Checkpoints []Checkpoint
 	Letters     []Letter
-	Redelivered []Redelivery // settled; Inbox is not looked at
+	Redelivered []Redelivery // settled as it was read; one that was asked for again since with other inboxes stays
 }
 
 // Empty says whether there is nothing to write.
@@ -117,14 +117,14 @@ func deleteRedeliveries(ctx context.Context, tx pgx.Tx, done []Redelivery) error
 	if len(done) == 0 {
 		return nil
 	}
-	instances, activities := make([]int32, len(done)), make([]int64, len(done))
+	instances, activities, inboxes := make([]int32, len(done)), make([]int64, len(done)), make([]string, len(done))
 	for i, r := range done {
-		instances[i], activities[i] = r.InstanceID, r.ActivityID
+		instances[i], activities[i], inboxes[i] = r.InstanceID, r.ActivityID, r.Inbox
 	}
 	_, err := tx.Exec(ctx, `
 		delete from fedsender.redelivery r
-		using unnest($1::int[], $2::bigint[]) as v(instance_id, activity_id)
-		where r.instance_id = v.instance_id and r.activity_id = v.activity_id`, instances, activities)
+		using unnest($1::int[], $2::bigint[], $3::text[]) as v(instance_id, activity_id, inbox)
+		where r.instance_id = v.instance_id and r.activity_id = v.activity_id and r.inbox = v.inbox`, instances, activities, inboxes)
 	if err != nil {
 		return fmt.Errorf("delete redeliveries: %w", err)
 	}

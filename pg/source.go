@@ -265,13 +265,21 @@ type Redelivery struct {
 	Inbox      string // empty: all inboxes of the activity
 }
 
-// ReadRedeliveries returns what is to be tried again for these instances.
+// MaxRedeliveries is how many rows of one instance are read at once.
+const MaxRedeliveries = 100
+
+// ReadRedeliveries returns what is to be tried again for these instances, the first MaxRedeliveries of each.
 func ReadRedeliveries(ctx context.Context, q Querier, ids []int32) ([]Redelivery, error) {
 	rows, err := q.Query(ctx, `
-		select instance_id, activity_id, inbox
-		from fedsender.redelivery
-		where instance_id = any ($1)
-		order by activity_id`, ids)
+		select r.instance_id, r.activity_id, r.inbox
+		from unnest($1::int[]) as i(id)
+		cross join lateral (
+		  select instance_id, activity_id, inbox
+		  from fedsender.redelivery
+		  where instance_id = i.id
+		  order by activity_id
+		  limit $2
+		) r`, ids, MaxRedeliveries)
 	return collect("read redeliveries", rows, err, pgx.RowToStructByPos[Redelivery])
 }
 

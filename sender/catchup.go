@@ -212,21 +212,12 @@ func (c *catchup) prepare(ctx context.Context, ch *chunk, bodies map[int64]*work
 			missing = append(missing, id)
 		}
 	}
-	rows, err := pg.ReadActivities(ctx, c.engine.pool, missing)
-	if err != nil {
-		return err
-	}
-	for i := range rows {
-		activity, reason, err := c.engine.prepare(ctx, &rows[i])
-		if err != nil {
-			return err
-		}
+	return c.engine.eachActivity(ctx, missing, func(row *pg.Activity, activity *worker.Activity, reason string) {
 		if reason != "" {
-			c.engine.dispatcher.addLetter(rows[i].ID, "", reason)
+			c.engine.dispatcher.addLetter(row.ID, "", reason)
 		}
-		bodies[rows[i].ID] = activity
-	}
-	return nil
+		bodies[row.ID] = activity
+	})
 }
 
 // serve offers what was prepared to the slots that still stand where they stood.

@@ -38,12 +38,8 @@ func (e *engine) applyOnce(ctx context.Context, c *pg.Changes) error {
 			return err
 		}
 	}
-	for _, id := range c.Actors {
-		for _, name := range e.keys.Keys() {
-			if name.actorID == id {
-				e.keys.Remove(name)
-			}
-		}
+	if len(c.Actors) > 0 {
+		e.forgetKeys(c.Actors)
 	}
 	if err := e.rereadControls(ctx, unique(c.Controls)); err != nil {
 		return err
@@ -51,7 +47,7 @@ func (e *engine) applyOnce(ctx context.Context, c *pg.Changes) error {
 	if err := e.reload(ctx, unique(c.Cursors)); err != nil {
 		return err
 	}
-	e.dispatcher.change(unique(c.Retries), func(s *slot, _ time.Time) { s.worker.RetryNow() })
+	e.dispatcher.change(e.dispatcher.touch(unique(c.Retries)), func(s *slot, _ time.Time) { s.worker.RetryNow() })
 	return e.redeliver(ctx, unique(c.Redeliveries))
 }
 
@@ -178,7 +174,7 @@ func (d *dispatcher) settlePause(s *slot, now time.Time) {
 }
 
 func (e *engine) rereadControls(ctx context.Context, ids []int32) error {
-	if ids = e.dispatcher.among(ids); len(ids) == 0 {
+	if ids = e.dispatcher.touch(ids); len(ids) == 0 {
 		return nil
 	}
 	states, err := pg.ReadQueueStates(ctx, e.pool, ids)
@@ -196,79 +192,6 @@ func (e *engine) rereadControls(ctx context.Context, ids []int32) error {
 		}
 	})
 	return nil
-}
-
-// redeliver offers dead letters that an operator wants tried again.
-func (e *engine) redeliver(ctx context.Context, ids []int32) error {
-	if ids = e.dispatcher.among(ids); len(ids) == 0 {
-		return nil
-	}
-	wanted, err := pg.ReadRedeliveries(ctx, e.pool, ids)
-	if err != nil || len(wanted) == 0 {
-		return err
-	}
-	jobs, gone, err := e.redeliveryJobs(ctx, wanted)
-	if err != nil {
-		return err
-	}
-	e.dispatcher.dropRedeliveries(gone)
-	e.dispatcher.change(ids, func(s *slot, now time.Time) {
-		for i, r := range wanted {
-			if r.InstanceID == s.id && jobs[i] != nil && s.worker.RedeliveryRoom(now) > 0 {
-				s.worker.Offer(*jobs[i])
-			}
-		}
-	})
-	return nil
-}
-
-// redeliveryJobs makes the jobs; gone are those whose activity or targets are no more.
-func (e *engine) redeliveryJobs(ctx context.Context, wanted []pg.Redelivery) (jobs []*worker.Job, gone []pg.Redelivery, err error) {
-	ids := make([]int64, len(wanted))
-	for i, r := range wanted {
-		ids[i] = r.ActivityID
-	}
-	rows, err := pg.ReadActivities(ctx, e.pool, unique(ids))
-	if err != nil {
-		return nil, nil, err
-	}
-	byID := make(map[int64]*pg.Activity, len(rows))
-	for i := range rows {
-		byID[rows[i].ID] = &rows[i]
-	}
-	jobs = make([]*worker.Job, len(wanted))
-	for i, r := range wanted {
-		row := byID[r.ActivityID]
-		if row == nil {
-			gone = append(gone, r)
-			continue
-		}
-		activity, reason, err := e.prepare(ctx, row)
-		if err != nil {
-			return nil, nil, err
-		}
-		inboxes := []worker.Inbox{{URL: r.Inbox}}
-		if r.Inbox == "" {
-			inboxes = e.inboxes(row, r.InstanceID)
-		}
-		switch {
-		case reason != "":
-			e.dispatcher.addLetter(row.ID, "", reason)
-			gone = append(gone, r)
-		case len(inboxes) == 0:
-			gone = append(gone, r)
-		default:
-			jobs[i] = &worker.Job{Activity: activity, Inboxes: inboxes, Redelivery: true}
-		}
-	}
-	return jobs, gone, nil
-}
-
-// dropRedeliveries deletes rows that nothing can be done for.
-func (d *dispatcher) dropRedeliveries(gone []pg.Redelivery) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.unsaved.Redelivered = append(d.unsaved.Redelivered, gone...)
 }
 
 // inboxes are those of one instance that an activity is for.
@@ -305,17 +228,15 @@ func (e *engine) load(ctx context.Context, feed *pg.Feed) error {
 	}
 	e.index.Replace(builder)
 	feed.ChangesSince(snapshot)
-	e.keys.Purge()
+	e.forgetKeys(nil)
 	stats := e.index.Stats()
 	e.log.Info("loaded whom activities are for", "instances", stats.Instances, "pairs", stats.Pairs,
 		"inboxes", stats.Inboxes, "took", time.Since(started).Round(time.Millisecond))
 	e.wakeKeeper()
 	held := e.dispatcher.held()
 	e.dispatcher.change(held, e.applyLists)
-	if err := e.rereadControls(ctx, held); err != nil {
-		return err
-	}
-	return e.redeliver(ctx, held)
+	e.dispatcher.wantRedeliveries(held)
+	return e.rereadControls(ctx, held)
 }
 
 // adopt makes the instances of inboxes on domains that nobody knew, so that they begin with this activity. refused are

@@ -24,15 +24,17 @@ type dispatcher struct {
 	maxInFlight int
 	maxWindow   int
 
-	mu       sync.Mutex
-	slots    map[int32]*slot
-	ready    queue
-	timers   timers
-	rearm    chan struct{} // the first timer changed
-	inFlight int
-	deliver  context.Context // deliveries run under it; nil: no lease session
-	group    *conc.WaitGroup
-	failed   func(*panics.Recovered)
+	mu    sync.Mutex
+	slots map[int32]*slot
+	// beginnings are those of instances whose states are being read.
+	beginnings map[int32]*beginning
+	ready      queue
+	timers     timers
+	rearm      chan struct{} // the first timer changed
+	inFlight   int
+	deliver    context.Context // deliveries run under it; nil: no lease session
+	group      *conc.WaitGroup
+	failed     func(*panics.Recovered)
 
 	head    int64     // all up to it has been offered to who is not behind
 	headAt  time.Time // published_at there
@@ -41,12 +43,15 @@ type dispatcher struct {
 	feed    chan struct{} // hungry is not empty, or the head moved
 	behind  int
 	unsaved pg.Saving // what no worker remembers until it is saved
+
+	redeliveries map[int32]*slot // that may have more of them in the database than their workers have
+	redelivered  int             // saves that deleted redeliveries
 }
 
 func newDispatcher(config Config, post postFunc, failed func(*panics.Recovered)) *dispatcher {
 	return &dispatcher{
 		post: post, failed: failed, maxInFlight: config.MaxInFlight, maxWindow: config.MaxInFlightPerInstance,
-		slots: map[int32]*slot{}, hungry: map[int32]*slot{},
+		slots: map[int32]*slot{}, beginnings: map[int32]*beginning{}, hungry: map[int32]*slot{}, redeliveries: map[int32]*slot{},
 		rearm: make(chan struct{}, 1), feed: make(chan struct{}, 1),
 	}
 }
@@ -64,6 +69,7 @@ func (d *dispatcher) reset() {
 	for _, s := range d.slots {
 		d.drop(s)
 	}
+	clear(d.beginnings)
 	// Letters of instances are void: who holds them next begins with what the database has.
 	d.unsaved.Letters = slices.DeleteFunc(d.unsaved.Letters, func(l pg.Letter) bool { return l.InstanceID != 0 })
 	d.unsaved.Redelivered = nil
@@ -75,32 +81,13 @@ func (d *dispatcher) reset() {
 	}
 }
 
-// add takes slots whose state was read after they were leased. With anew it only replaces those that are held: others
-// are not ours, or will not be for long.
-func (d *dispatcher) add(slots []*slot, anew bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	now := time.Now()
-	for _, s := range slots {
-		if old := d.slots[s.id]; old != nil && old.draining || old == nil && anew {
-			continue
-		} else if old != nil {
-			d.drop(old)
-		}
-		d.slots[s.id] = s
-		if s.worker.Offered() < max(d.head, d.reading) || s.stopped(now) {
-			d.fallBehind(s)
-		}
-		d.look(s, now)
-	}
-	d.dispatch()
-}
-
 // drop forgets a slot and cancels what it has in flight.
 func (d *dispatcher) drop(s *slot) {
 	s.dropped = true
 	delete(d.slots, s.id)
 	delete(d.hungry, s.id)
+	delete(d.beginnings, s.id)
+	delete(d.redeliveries, s.id)
 	if s.behind {
 		s.behind = false
 		d.behind--
@@ -329,19 +316,6 @@ func (d *dispatcher) change(ids []int32, f func(s *slot, now time.Time)) {
 		}
 	}
 	d.dispatch()
-}
-
-// among returns those of the ids that are held.
-func (d *dispatcher) among(ids []int32) []int32 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var held []int32
-	for _, id := range ids {
-		if d.slots[id] != nil {
-			held = append(held, id)
-		}
-	}
-	return held
 }
 
 // held returns the ids of all slots.

@@ -27,7 +27,7 @@ func TestDispatcher_InstanceThatIsHandedOverLeavesToTheNextHolderWhatIsReadMeanw
 	for id := range int32(2) {
 		slots = append(slots, &slot{id: id, worker: worker.New(worker.State{Cursor: 10}, worker.Limits{}, time.Time{}, 0)})
 	}
-	d.add(slots, false)
+	d.add(d.expect([]int32{0, 1}, false), slots)
 	d.advance(12, time.Time{})
 	d.drain([]int32{1})
 	d.advance(14, time.Time{})

@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/expirable"
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/maypok86/otter/v2"
 
 	"github.com/fedsender/fedsender/deliver"
@@ -15,6 +16,11 @@ import (
 )
 
 const (
+	// partBytes is about what is in memory of bodies that are read to be made ready; a body has 1 MiB at most.
+	partBytes = 4 << 20
+	// firstPart is how many bodies are read before their size is known.
+	firstPart   = 32
+	largestPart = 1000
 	// maxKeys bounds the parsed keys, 5 KiB each.
 	maxKeys = 4096
 	// keyAge is how long a parsed key is used; a changed one is known at once through the change log.
@@ -33,6 +39,7 @@ type prepared struct {
 type signingKey struct {
 	key    *deliver.Key
 	reason string
+	readAt time.Time
 }
 
 type keyName struct {
@@ -49,8 +56,24 @@ func newDocuments(limit Bytes) *otter.Cache[int64, *prepared] {
 	})
 }
 
-func newKeys() *expirable.LRU[keyName, signingKey] {
-	return expirable.NewLRU[keyName, signingKey](maxKeys, nil, keyAge)
+// newKeys makes a cache without a clock of its own, whose goroutine would outlive the engine.
+func newKeys() *lru.Cache[keyName, signingKey] {
+	keys, _ := lru.New[keyName, signingKey](maxKeys) // fails for sizes below one
+	return keys
+}
+
+// forgetKeys drops what is known of actors' keys; nil: of all.
+func (e *engine) forgetKeys(actors []int64) {
+	e.keyChanges.Add(1)
+	if actors == nil {
+		e.keys.Purge()
+		return
+	}
+	for _, name := range e.keys.Keys() {
+		if slices.Contains(actors, name.actorID) {
+			e.keys.Remove(name)
+		}
+	}
 }
 
 // build checks and digests an activity. The error says why it can't be sent to anybody.
@@ -80,11 +103,37 @@ func (e *engine) prepare(ctx context.Context, row *pg.Activity) (activity *worke
 	return p.activity, "", nil
 }
 
+// eachActivity reads activities in parts of about partBytes, makes them ready and gives them to use, with the reason of
+// those that can't be sent to anybody. It leaves out what is gone.
+func (e *engine) eachActivity(ctx context.Context, ids []int64, use func(row *pg.Activity, activity *worker.Activity, reason string)) error {
+	ids = unique(ids)
+	for most := firstPart; len(ids) > 0; {
+		part := ids[:min(most, len(ids))]
+		rows, err := pg.ReadActivities(ctx, e.pool, part)
+		if err != nil {
+			return err
+		}
+		bytes := 1
+		for i := range rows {
+			activity, reason, err := e.prepare(ctx, &rows[i])
+			if err != nil {
+				return err
+			}
+			use(&rows[i], activity, reason)
+			bytes += len(rows[i].Body)
+		}
+		ids = ids[len(part):]
+		most = min(max(1, len(part)*partBytes/bytes), largestPart)
+	}
+	return nil
+}
+
 // key returns an actor's key. It tries until the database has answered.
 func (e *engine) key(ctx context.Context, name keyName) (signingKey, error) {
-	if key, ok := e.keys.Get(name); ok {
+	if key, ok := e.keys.Get(name); ok && time.Since(key.readAt) < keyAge {
 		return key, nil
 	}
+	changes := e.keyChanges.Load()
 	var actor pg.Actor
 	var found bool
 	err := e.insist(ctx, "could not read an actor's key; trying again", func(ctx context.Context) (err error) {
@@ -95,7 +144,11 @@ func (e *engine) key(ctx context.Context, name keyName) (signingKey, error) {
 		return signingKey{}, err
 	}
 	key := parseKey(actor, found, name)
+	key.readAt = time.Now()
 	e.keys.Add(name, key)
+	if e.keyChanges.Load() != changes {
+		e.keys.Remove(name) // what was read may be older than the change
+	}
 	return key, nil
 }
 

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/expirable"
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/maypok86/otter/v2"
@@ -37,7 +37,8 @@ type engine struct {
 
 	index      *targets.Index
 	documents  *otter.Cache[int64, *prepared]
-	keys       *expirable.LRU[keyName, signingKey]
+	keys       *lru.Cache[keyName, signingKey]
+	keyChanges atomic.Int64
 	dispatcher *dispatcher
 
 	keeper  atomic.Pointer[lease.Keeper]
@@ -46,6 +47,9 @@ type engine struct {
 	saveMu    sync.Mutex
 	published int64 // the horizon that the database has at least; guarded by saveMu
 
+	news  chan struct{}   // wakes the head
+	ended <-chan struct{} // closed when Run's ctx ends
+
 	lastRead  atomic.Int64 // Unix nanoseconds of the last good read of the feed
 	leaving   atomic.Bool
 	delivered atomic.Int64
@@ -53,6 +57,14 @@ type engine struct {
 	deadLetters, queueUsage atomic.Uint64 // bits of a float64, for the gauges
 
 	complaints sync.Map // what → *complaint
+}
+
+// ringHead has the head look for news at once.
+func (e *engine) ringHead() {
+	select {
+	case e.news <- struct{}{}:
+	default:
+	}
 }
 
 // read notes that the database answered the feed.

@@ -3,7 +3,9 @@ package sender
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -11,8 +13,12 @@ import (
 	"github.com/fedsender/fedsender/worker"
 )
 
-// stateChunk bounds how many instances' states one statement reads.
-const stateChunk = 5000
+const (
+	// stateChunk bounds how many instances' states one statement reads.
+	stateChunk = 5000
+	// giveBackAfter is how long deliveries may take to end whose leases are given up after an error.
+	giveBackAfter = 5 * time.Second
+)
 
 // Instances implements [lease.Handler]: every instance may be leased, whatever its state, so that a block that ends or a
 // host that comes back is noticed at once.
@@ -21,12 +27,19 @@ func (e *engine) Instances() []int32 { return e.index.IDs() }
 // Acquired implements [lease.Handler].
 func (e *engine) Acquired(ctx context.Context, ids []int32) error {
 	for part := range slices.Chunk(ids, stateChunk) {
-		if err := e.begin(ctx, part, false); err != nil {
-			return err
+		if err := e.begin(ctx, e.dispatcher.expect(part, false)); err != nil {
+			return errors.Join(err, e.giveBack(ctx, ids))
 		}
 	}
 	e.metrics.LeasesTaken(len(ids))
 	return nil
+}
+
+// giveBack ends what was begun of instances whose leases will be given up after an error.
+func (e *engine) giveBack(ctx context.Context, ids []int32) error {
+	ctx, cancel := context.WithTimeout(ctx, giveBackAfter)
+	defer cancel()
+	return e.Release(ctx, ids)
 }
 
 // Release implements [lease.Handler]: nothing starts any more, what is in flight ends or is cancelled when ctx ends, the
@@ -52,37 +65,70 @@ func (e *engine) Release(ctx context.Context, ids []int32) error {
 
 // reload begins anew with those of the instances that are held, from what the database has.
 func (e *engine) reload(ctx context.Context, ids []int32) error {
-	ids = e.dispatcher.among(ids)
-	if len(ids) == 0 {
-		return nil
-	}
-	return e.begin(ctx, ids, true)
+	return e.begin(ctx, e.dispatcher.expect(ids, true))
 }
 
-// begin reads the states of instances and begins with them.
-func (e *engine) begin(ctx context.Context, ids []int32, anew bool) error {
-	states, err := pg.ReadQueueStates(ctx, e.pool, ids)
-	if err != nil {
-		return err
-	}
-	slots := make([]*slot, 0, len(states))
-	var held []int64
-	for i := range states {
-		s, err := e.newSlot(&states[i])
+// begin reads the states of instances and begins with them; again with those whose state was changed meanwhile.
+func (e *engine) begin(ctx context.Context, b *beginning) error {
+	defer e.dispatcher.forget(b)
+	for ids := b.ids; len(ids) > 0; {
+		slots, err := e.readSlots(ctx, ids, b.anew)
 		if err != nil {
 			return err
 		}
+		if len(slots) < len(ids) {
+			e.log.Debug("some leased instances have no queue state; they were deleted", "count", len(ids)-len(slots))
+		}
+		ids = e.dispatcher.add(b, slots)
+	}
+	e.dispatcher.change(b.ids, e.applyLists) // they may have changed since the states were read
+	e.dispatcher.wantRedeliveries(b.ids)
+	return nil
+}
+
+func (e *engine) readSlots(ctx context.Context, ids []int32, anew bool) ([]*slot, error) {
+	states, err := pg.ReadQueueStates(ctx, e.pool, ids)
+	if err != nil {
+		return nil, err
+	}
+	slots := make([]*slot, 0, len(states))
+	holders := map[int64][]*slot{}
+	ahead := int64(0)
+	for i := range states {
+		s, err := e.newSlot(&states[i])
+		if err != nil {
+			return nil, err
+		}
 		slots = append(slots, s)
-		held = append(held, s.worker.HeldIDs()...)
+		for _, id := range s.worker.HeldIDs() {
+			holders[id] = append(holders[id], s)
+			ahead = max(ahead, id)
+		}
 	}
-	if err := e.restore(ctx, slots, held); err != nil {
-		return err
+	if !anew {
+		// What we held ourselves we have read.
+		if err := e.awaitHead(ctx, ahead); err != nil {
+			return nil, err
+		}
 	}
-	e.dispatcher.add(slots, anew)
-	if len(states) < len(ids) {
-		e.log.Debug("some leased instances have no queue state; they were deleted", "count", len(ids)-len(states))
+	return slots, e.restore(ctx, holders)
+}
+
+// awaitHead waits until the head has read up to id. Another holder may have been further on: who followed since then is
+// not in our index yet, and an activity would be taken for one that is not meant for the instance.
+func (e *engine) awaitHead(ctx context.Context, id int64) error {
+	for e.dispatcher.decided() < id {
+		e.ringHead()
+		select {
+		case <-e.ended:
+			return errors.New("this process ends")
+		default:
+		}
+		if pause(ctx, gapPoll); ctx.Err() != nil {
+			return ctx.Err()
+		}
 	}
-	return e.redeliver(ctx, ids)
+	return nil
 }
 
 func (e *engine) newSlot(q *pg.QueueState) (*slot, error) {
@@ -111,40 +157,25 @@ func (e *engine) newSlot(q *pg.QueueState) (*slot, error) {
 	return s, nil
 }
 
-// restore reads held activities again and gives them back to the workers.
-func (e *engine) restore(ctx context.Context, slots []*slot, ids []int64) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	rows, err := pg.ReadActivities(ctx, e.pool, unique(ids))
+// restore reads held activities again and gives them back to the workers of their holders.
+func (e *engine) restore(ctx context.Context, holders map[int64][]*slot) error {
+	err := e.eachActivity(ctx, slices.Collect(maps.Keys(holders)), func(row *pg.Activity, activity *worker.Activity, reason string) {
+		if reason != "" {
+			e.dispatcher.addLetter(row.ID, "", reason)
+			return
+		}
+		for _, s := range holders[row.ID] {
+			if inboxes := s.wanted(row, e.inboxes(row, s.id)); len(inboxes) > 0 {
+				s.worker.Restore(worker.Job{Activity: activity, Inboxes: inboxes})
+			}
+		}
+	})
 	if err != nil {
 		return err
 	}
-	byID := make(map[int64]*pg.Activity, len(rows))
-	for i := range rows {
-		byID[rows[i].ID] = &rows[i]
-	}
-	for _, s := range slots {
-		for _, id := range s.worker.HeldIDs() {
-			row := byID[id]
-			if row == nil {
-				s.worker.RestoreGone(id)
-				continue
-			}
-			activity, reason, err := e.prepare(ctx, row)
-			if err != nil {
-				return err
-			}
-			inboxes := s.wanted(row, e.inboxes(row, s.id))
-			switch {
-			case reason != "":
-				e.dispatcher.addLetter(id, "", reason)
-				s.worker.RestoreGone(id)
-			case len(inboxes) == 0:
-				s.worker.RestoreGone(id)
-			default:
-				s.worker.Restore(worker.Job{Activity: activity, Inboxes: inboxes})
-			}
+	for id, slots := range holders {
+		for _, s := range slots {
+			s.worker.RestoreGone(id) // unless it was restored
 		}
 	}
 	return nil

@@ -30,23 +30,15 @@ const (
 type head struct {
 	engine *engine
 	feed   *pg.Feed
-	wake   chan struct{}
 
 	active  time.Time // when the last activity was read
 	settled bool      // the bell is armed and nobody is left who does not know
 	until   time.Time // settleFor ends
 	armed   bool
-	slept   bool // since the bell was armed
+	slept   bool      // since the bell was armed
 	second  time.Time // of the count
 	count   int
 	disarms time.Time
-}
-
-func (h *head) ring() {
-	select {
-	case h.wake <- struct{}{}:
-	default:
-	}
 }
 
 // run reads until ctx ends.
@@ -58,7 +50,7 @@ func (h *head) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-h.wake:
+		case <-h.engine.news:
 			rung = true
 		case <-timer.C:
 		}

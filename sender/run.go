@@ -38,7 +38,8 @@ func Run(ctx context.Context, config Config) error {
 	defer stop(nil)
 	e.dispatcher = newDispatcher(config, e.post, func(r *panics.Recovered) { stop(fatal{r.AsError()}) })
 	e.dispatcher.advance(feed.Head(), time.Time{})
-	head := &head{engine: e, feed: feed, wake: make(chan struct{}, 1)}
+	e.ended = ctx.Done()
+	head := &head{engine: e, feed: feed}
 	if err := e.load(ctx, feed); err != nil {
 		return err
 	}
@@ -59,7 +60,7 @@ func Run(ctx context.Context, config Config) error {
 	loops.Go(func() { e.runListExpiry(ctx) })
 	loops.Go(func() { e.runReports(ctx) })
 	loops.Go(func() { e.runUpkeep(ctx) })
-	loops.Go(func() { e.listen(ctx, head) })
+	loops.Go(func() { e.listen(ctx) })
 	err = e.holdLeases(ctx)
 	stop(err)
 	loops.Wait()
@@ -106,7 +107,7 @@ func newEngine(ctx context.Context, config Config) (*engine, error) {
 	return &engine{
 		config: config, log: config.Log, id: rand.Text(), metrics: admin.NewMetrics(config.Name, config.Version),
 		pool: pool, leaseConfig: leaseConfig, client: client, policy: policy,
-		index: targets.New(), documents: newDocuments(config.CacheBytes), keys: newKeys(),
+		index: targets.New(), documents: newDocuments(config.CacheBytes), keys: newKeys(), news: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -136,10 +137,10 @@ func (e *engine) open(ctx context.Context) (*pg.Feed, error) {
 }
 
 // listen hears the bells.
-func (e *engine) listen(ctx context.Context, head *head) {
+func (e *engine) listen(ctx context.Context) {
 	rung := func() {
 		e.metrics.Bell()
-		head.ring()
+		e.ringHead()
 	}
 	config := e.leaseConfig.Copy()
 	config.RuntimeParams["application_name"] = "fedsender listener " + e.config.Name

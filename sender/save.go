@@ -96,7 +96,7 @@ func (d *dispatcher) collect(v *saving, s *slot) error {
 		})
 	}
 	for _, job := range s.worker.TakeRedelivered() {
-		v.Redelivered = append(v.Redelivered, pg.Redelivery{InstanceID: s.id, ActivityID: job.Activity.ID})
+		v.Redelivered = append(v.Redelivered, s.redelivering[job.Activity.ID])
 	}
 	v.slots = append(v.slots, s)
 	v.version = append(v.version, s.worker.Version())
@@ -114,6 +114,7 @@ func optional(t time.Time) *time.Time {
 func (d *dispatcher) noteSaved(v *saving, saved map[int32]bool) (moved []int32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.noteRedelivered(v.Redelivered)
 	for i, s := range v.slots {
 		if s.dropped {
 			continue
@@ -192,6 +193,7 @@ func (e *engine) runSaves(ctx context.Context) {
 		if err := e.save(ctx, nil, turn); err != nil {
 			e.troubled(ctx, "could not write cursors; trying again", err)
 		}
+		e.redeliverMore(ctx)
 	}
 }
 

@@ -32,6 +32,8 @@ type slot struct {
 	cancel   context.CancelFunc
 	drained  chan struct{} // closed when draining and nothing is in flight
 
+	redelivering map[int64]pg.Redelivery // by activity: what the worker was offered and is still in the database
+
 	savedCursor  int64  // as the database has it
 	savedVersion uint64 // of the worker's state
 }

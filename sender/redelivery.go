@@ -1,0 +1,152 @@
+package sender
+
+import (
+	"context"
+	"time"
+
+	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/worker"
+)
+
+// redeliver offers dead letters that an operator wants tried again. What the workers have no room for stays wanted.
+func (e *engine) redeliver(ctx context.Context, ids []int32) error {
+	ids, saves := e.dispatcher.beginRedelivery(ids)
+	if len(ids) == 0 {
+		return nil
+	}
+	wanted, err := pg.ReadRedeliveries(ctx, e.pool, ids)
+	if err != nil || len(wanted) == 0 {
+		return err
+	}
+	jobs, gone, err := e.redeliveryJobs(ctx, wanted)
+	if err != nil {
+		return err
+	}
+	e.dispatcher.offerRedeliveries(wanted, jobs, gone, saves)
+	return nil
+}
+
+// redeliverMore offers what is still wanted.
+func (e *engine) redeliverMore(ctx context.Context) {
+	ids := e.dispatcher.takeRedeliveries(time.Now())
+	if err := e.redeliver(ctx, ids); err != nil {
+		e.dispatcher.wantRedeliveries(ids)
+		e.troubled(ctx, "could not read which dead letters to try again; trying again", err)
+	}
+}
+
+// redeliveryJobs makes the jobs of those that can be tried; gone are those whose activity or targets are no more.
+func (e *engine) redeliveryJobs(ctx context.Context, wanted []pg.Redelivery) (jobs map[pg.Redelivery]worker.Job, gone []pg.Redelivery, err error) {
+	byActivity := map[int64][]pg.Redelivery{}
+	var ids []int64
+	for _, r := range wanted {
+		byActivity[r.ActivityID] = append(byActivity[r.ActivityID], r)
+		ids = append(ids, r.ActivityID)
+	}
+	jobs = map[pg.Redelivery]worker.Job{}
+	err = e.eachActivity(ctx, ids, func(row *pg.Activity, activity *worker.Activity, reason string) {
+		if reason != "" {
+			e.dispatcher.addLetter(row.ID, "", reason)
+			return
+		}
+		for _, r := range byActivity[row.ID] {
+			inboxes := []worker.Inbox{{URL: r.Inbox}}
+			if r.Inbox == "" {
+				inboxes = e.inboxes(row, r.InstanceID)
+			}
+			if len(inboxes) > 0 {
+				jobs[r] = worker.Job{Activity: activity, Inboxes: inboxes, Redelivery: true}
+			}
+		}
+	})
+	for _, r := range wanted {
+		if _, ok := jobs[r]; !ok {
+			gone = append(gone, r)
+		}
+	}
+	return jobs, gone, err
+}
+
+// beginRedelivery returns those of the instances that are held and, for offerRedeliveries, the state of the saves.
+func (d *dispatcher) beginRedelivery(ids []int32) (held []int32, saves int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range ids {
+		if s := d.slots[id]; s != nil && !s.draining {
+			held = append(held, id)
+		}
+	}
+	return held, d.redelivered
+}
+
+// offerRedeliveries gives jobs to the workers and has the rows of those that are gone deleted. Where a save deleted rows
+// since beginRedelivery, some that were read may be settled: they are read again.
+func (d *dispatcher) offerRedeliveries(wanted []pg.Redelivery, jobs map[pg.Redelivery]worker.Job, gone []pg.Redelivery, saves int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	count := map[int32]int{}
+	for _, r := range wanted {
+		s := d.slots[r.InstanceID]
+		if s == nil || s.draining {
+			continue
+		}
+		count[s.id]++
+		job, ok := jobs[r]
+		row, known := s.redelivering[r.ActivityID]
+		switch {
+		case known && row == r || !ok:
+		case known || saves != d.redelivered || s.worker.RedeliveryRoom(now) == 0:
+			d.redeliveries[s.id] = s
+		default:
+			s.worker.Offer(job)
+			if s.redelivering == nil {
+				s.redelivering = map[int64]pg.Redelivery{}
+			}
+			s.redelivering[r.ActivityID] = r
+			d.look(s, now)
+		}
+		if count[s.id] == pg.MaxRedeliveries {
+			d.redeliveries[s.id] = s
+		}
+	}
+	d.unsaved.Redelivered = append(d.unsaved.Redelivered, gone...)
+	d.dispatch()
+}
+
+// wantRedeliveries has redeliverMore look whether the instances have any.
+func (d *dispatcher) wantRedeliveries(ids []int32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range ids {
+		if s := d.slots[id]; s != nil {
+			d.redeliveries[id] = s
+		}
+	}
+}
+
+// takeRedeliveries returns the instances that may have more and have room for them.
+func (d *dispatcher) takeRedeliveries(now time.Time) (ids []int32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, s := range d.redeliveries {
+		if s.worker.RedeliveryRoom(now) > 0 {
+			delete(d.redeliveries, id)
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// noteRedelivered forgets what was saved.
+func (d *dispatcher) noteRedelivered(saved []pg.Redelivery) {
+	if len(saved) == 0 {
+		return
+	}
+	d.redelivered++
+	for _, r := range saved {
+		if s := d.slots[r.InstanceID]; s != nil && s.redelivering[r.ActivityID] == r {
+			delete(s.redelivering, r.ActivityID)
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package sender
+
+import (
+	"slices"
+	"testing"
+)
+
+// settled makes an instance that is held, with so many activities that are settled.
+func (b *bench) settled(domain string, n int) (id int32, activities []int64) {
+	b.t.Helper()
+	id = b.instance(domain)
+	for range n {
+		activities = append(activities, b.activity())
+	}
+	b.exec(`update fedsender.queue_state set last_successful_id = $1`, activities[n-1])
+	b.read()
+	if err := b.Acquired(b.t.Context(), []int32{id}); err != nil {
+		b.t.Fatal(err)
+	}
+	return id, activities
+}
+
+const askAgain = `
+	insert into fedsender.redelivery (instance_id, activity_id, inbox)
+	values ($1, $2, $3)
+	on conflict (instance_id, activity_id) do update set inbox = ''`
+
+func TestRedelivery_IsMadeOnceAlthoughMoreAreAskedForBeforeItIsSaved(t *testing.T) {
+	b := newBench(t)
+	id, activities := b.settled("a.example", 2)
+	for i, a := range activities {
+		b.exec(askAgain, id, a, "https://a.example/inbox")
+		if err := b.redeliver(t.Context(), []int32{id}); err != nil {
+			t.Fatal(err)
+		}
+		b.until("it is delivered", func() bool { return len(b.got(id)) > i && b.dispatcher.count().inFlight == 0 })
+	}
+	if got := b.got(id); !slices.Equal(got, activities) {
+		t.Errorf("sent %d, want %d", got, activities)
+	}
+}
+
+func TestRedelivery_AskedForAgainBeforeItIsSavedStays(t *testing.T) {
+	b := newBench(t)
+	id, activities := b.settled("a.example", 1)
+	b.exec(askAgain, id, activities[0], "https://a.example/inbox")
+	if err := b.redeliver(t.Context(), []int32{id}); err != nil {
+		t.Fatal(err)
+	}
+	b.until("it is delivered", func() bool { return len(b.got(id)) == 1 && b.dispatcher.count().inFlight == 0 })
+	b.exec(askAgain, id, activities[0], "https://a.example/other")
+	b.saved()
+	var left int
+	b.scan(&left, `select count(*) from fedsender.redelivery`)
+	if left != 1 {
+		t.Error("the second inbox is forgotten")
+	}
+}
+
+func TestRedelivery_AllAreMadeAlthoughTheWorkerHasNoRoomForThemAtOnce(t *testing.T) {
+	b := newBench(t)
+	const n = 150
+	id, activities := b.settled("a.example", n)
+	b.exec(`
+		insert into fedsender.redelivery (instance_id, activity_id, inbox)
+		select $1, unnest($2::bigint[]), 'https://a.example/inbox'`, id, activities)
+	if err := b.redeliver(t.Context(), []int32{id}); err != nil {
+		t.Fatal(err)
+	}
+	b.until("all are delivered", func() bool {
+		b.saved()
+		b.redeliverMore(t.Context()) // as runSaves does
+		return len(b.got(id)) >= n
+	})
+	got := b.got(id)
+	slices.Sort(got)
+	if !slices.Equal(got, activities) {
+		t.Errorf("sent %d deliveries, want each of %d once", len(got), n)
+	}
+}
