@@ -1,0 +1,128 @@
+// Package chaos does to real senders what production does: writers that commit late, kills, hangs, restarts of the
+// database, receivers that misbehave. The ledger of the receivers judges.
+//
+// Each test has a short form, which takes seconds and is part of make test, and a long one (FEDSENDER_CHAOS=long, make
+// chaos). Both print their figures (-v).
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fedsender/fedsender/test/fleet"
+	"github.com/fedsender/fedsender/test/postgres"
+)
+
+var long = os.Getenv("FEDSENDER_CHAOS") == "long"
+
+// pick chooses between the two forms of a test.
+func pick[T any](short, whole T) T {
+	if long {
+		return whole
+	}
+	return short
+}
+
+// patience bounds a whole test; only a broken one takes so long.
+func patience() time.Duration { return pick(3*time.Minute, 25*time.Minute) }
+
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience())
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// parallel lets the short forms, which mostly wait, run beside each other. The long ones measure.
+func parallel(t *testing.T) {
+	t.Helper()
+	if !long {
+		t.Parallel()
+	}
+}
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "fedsender-chaos-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binaryDir = dir
+	code := postgres.Main(m)
+	if err := errors.Join(bells.close(), os.RemoveAll(dir)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+var (
+	binaryDir string
+	withTags  = map[string]func() (string, error){
+		"":          sync.OnceValues(func() (string, error) { return build("plain") }),
+		"nohorizon": sync.OnceValues(func() (string, error) { return build("nohorizon", "nohorizon") }),
+	}
+)
+
+// binary returns the sender's executable, built with a tag or with none.
+func binary(t *testing.T, tag string) string {
+	t.Helper()
+	path, err := withTags[tag]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func build(name string, tags ...string) (string, error) {
+	dir := filepath.Join(binaryDir, name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", err
+	}
+	return fleet.Build(context.Background(), dir, tags...)
+}
+
+// bells is a server that, unlike the shared one, allows no prepared transactions, so that its triggers ring.
+var bells ringing
+
+type ringing struct {
+	mu     sync.Mutex
+	server *postgres.Server
+	names  int
+}
+
+// database makes a fresh one and returns its URL.
+func (r *ringing) database(t *testing.T) string {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.server == nil {
+		server, err := postgres.Start(context.WithoutCancel(t.Context()), postgres.Options{Settings: settings})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.server = server
+	}
+	r.names++
+	url, err := r.server.CreateDatabase(t.Context(), fmt.Sprintf("chaos_%d", r.names))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return url
+}
+
+func (r *ringing) close() error {
+	if r.server == nil {
+		return nil
+	}
+	return r.server.Close()
+}
+
+// settings are of servers that the tests start for themselves.
+var settings = map[string]string{"max_connections": "300"}
