@@ -38,14 +38,19 @@ func (d *dispatcher) forget(b *beginning) {
 	}
 }
 
+// spoil notes that the state of an instance changes in the database. d.mu is held.
+func (d *dispatcher) spoil(id int32) {
+	if b := d.beginnings[id]; b != nil {
+		b.stale[id] = true
+	}
+}
+
 // touch notes that the states of instances have changed in the database and returns those of them that are held.
 func (d *dispatcher) touch(ids []int32) (held []int32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, id := range ids {
-		if b := d.beginnings[id]; b != nil {
-			b.stale[id] = true
-		}
+		d.spoil(id)
 		if d.slots[id] != nil {
 			held = append(held, id)
 		}

@@ -14,13 +14,37 @@ import (
 // feed does not tell again; its error is the context's.
 func (e *engine) apply(ctx context.Context, feed *pg.Feed, c *pg.Changes) error {
 	if c.Reload {
-		return e.insist(ctx, "could not load followers; trying again", func(ctx context.Context) error {
-			return e.load(ctx, feed)
+		err := e.insist(ctx, "could not load followers; trying again", func(ctx context.Context) error {
+			if err := e.load(ctx, feed); err != nil {
+				return err
+			}
+			return e.recheckCursors(ctx, e.dispatcher.held())
 		})
+		if err != nil {
+			return err
+		}
 	}
 	return e.insist(ctx, "could not read what changed; trying again", func(ctx context.Context) error {
 		return e.applyOnce(ctx, c)
 	})
+}
+
+// recheckCursors begins anew with instances whose cursor was moved, where nobody can say which.
+func (e *engine) recheckCursors(ctx context.Context, ids []int32) error {
+	for part := range slices.Chunk(ids, stateChunk) {
+		e.saveMu.Lock() // so that it is not us who move them
+		states, err := pg.ReadQueueStates(ctx, e.pool, part)
+		e.saveMu.Unlock()
+		if err != nil {
+			return err
+		}
+		if moved := e.dispatcher.movedSince(states); len(moved) > 0 {
+			if err := e.reload(ctx, moved); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (e *engine) applyOnce(ctx context.Context, c *pg.Changes) error {

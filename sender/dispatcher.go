@@ -66,13 +66,12 @@ func (d *dispatcher) begin(ctx context.Context) {
 // reset drops everything at once: the lease session is gone. It returns when nothing is in flight any more.
 func (d *dispatcher) reset() {
 	d.mu.Lock()
+	d.voidLetters(func(id int32) bool { return id != 0 })
+	d.unsaved.Redelivered = nil
 	for _, s := range d.slots {
 		d.drop(s)
 	}
 	clear(d.beginnings)
-	// Letters of instances are void: who holds them next begins with what the database has.
-	d.unsaved.Letters = slices.DeleteFunc(d.unsaved.Letters, func(l pg.Letter) bool { return l.InstanceID != 0 })
-	d.unsaved.Redelivered = nil
 	group := d.group
 	d.deliver, d.group = nil, nil
 	d.mu.Unlock()
@@ -99,6 +98,12 @@ func (d *dispatcher) drop(s *slot) {
 	if s.cancel != nil {
 		s.cancel()
 	}
+}
+
+// voidLetters drops letters of instances that were not saved with a cursor that passes them: who holds them next begins
+// with what the database has.
+func (d *dispatcher) voidLetters(void func(instanceID int32) bool) {
+	d.unsaved.Letters = slices.DeleteFunc(d.unsaved.Letters, func(l pg.Letter) bool { return void(l.InstanceID) })
 }
 
 // fallBehind leaves the slot to the catch-up, at the position that it has.
@@ -293,10 +298,11 @@ func (d *dispatcher) cancel(ids []int32) {
 	}
 }
 
-// remove forgets slots that were drained and saved.
+// remove forgets slots that were drained and, unless that failed, saved.
 func (d *dispatcher) remove(ids []int32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.voidLetters(func(id int32) bool { return id != 0 && slices.Contains(ids, id) })
 	for _, id := range ids {
 		if s := d.slots[id]; s != nil {
 			d.drop(s)

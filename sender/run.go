@@ -195,6 +195,8 @@ func (e *engine) holdSession(ctx context.Context) error {
 	defer after()
 	err = keeper.Run(ctx)
 	e.keeper.Store(nil)
+	e.saveMu.Lock() // a save under way would give back letters that are void
+	defer e.saveMu.Unlock()
 	e.dispatcher.reset()
 	e.session.Store(nil)
 	return err

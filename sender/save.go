@@ -17,6 +17,14 @@ const (
 	// idleEvery is the longest that a cursor stays behind where nothing was meant for the instance. Each save takes
 	// a part of them.
 	idleEvery = 60
+	// maxCheckpoints and maxLetters keep one save far below the 1.5 s that the lease session gives a statement (30,000
+	// cursors take more than 2 s): one that is too long would be longer the next time.
+	maxCheckpoints = 2000
+	maxLetters     = 2000
+	// maxSaves bounds the saves of one turn where the cursors of very many were moved by somebody else.
+	maxSaves = 64
+	// publishTimeout bounds what nobody waits for and what holds up the next save.
+	publishTimeout = 2 * time.Second
 )
 
 // saving is what one save writes, and what is noted of it afterwards.
@@ -24,7 +32,8 @@ type saving struct {
 	pg.Saving
 	slots   []*slot
 	version []uint64
-	horizon int64
+	horizon int64 // 0: not all letters up to it are in this save
+	more    bool  // it is not all
 }
 
 // addLetter notes an activity that nobody can take, or an inbox that names no server.
@@ -41,7 +50,12 @@ func (d *dispatcher) addLetter(activityID int64, inbox, reason string) {
 func (d *dispatcher) takeSaving(ids []int32, turn int) (*saving, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	v := &saving{horizon: d.head}
+	v := &saving{}
+	if letters := d.unsaved.Letters; len(letters) > maxLetters {
+		v.Letters, d.unsaved.Letters, v.more = letters[:maxLetters:maxLetters], letters[maxLetters:], true
+		return v, nil
+	}
+	v.horizon = d.head
 	if ids != nil {
 		for _, id := range ids {
 			if s := d.slots[id]; s != nil {
@@ -52,6 +66,10 @@ func (d *dispatcher) takeSaving(ids []int32, turn int) (*saving, error) {
 		}
 	} else {
 		for id, s := range d.slots {
+			if len(v.slots) == maxCheckpoints {
+				v.more = true
+				break
+			}
 			if s.worker.Version() != s.savedVersion || int(id)%idleEvery == turn && d.moved(s) {
 				if err := d.collect(v, s); err != nil {
 					return nil, err
@@ -68,6 +86,18 @@ func (d *dispatcher) takeSaving(ids []int32, turn int) (*saving, error) {
 // moved says whether the slot's cursor is not where the database has it, although nothing was delivered.
 func (d *dispatcher) moved(s *slot) bool {
 	return s.worker.Cursor() != s.savedCursor || !s.behind && s.worker.Idle() && s.savedCursor < d.head
+}
+
+// movedSince returns the held ones of the instances whose cursor is not the one that was last saved.
+func (d *dispatcher) movedSince(states []pg.QueueState) (ids []int32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range states {
+		if s := d.slots[states[i].InstanceID]; s != nil && s.savedCursor != states[i].Cursor {
+			ids = append(ids, s.id)
+		}
+	}
+	return ids
 }
 
 func (d *dispatcher) collect(v *saving, s *slot) error {
@@ -100,6 +130,7 @@ func (d *dispatcher) collect(v *saving, s *slot) error {
 	}
 	v.slots = append(v.slots, s)
 	v.version = append(v.version, s.worker.Version())
+	d.spoil(s.id)
 	return nil
 }
 
@@ -124,6 +155,7 @@ func (d *dispatcher) noteSaved(v *saving, saved map[int32]bool) (moved []int32) 
 			continue
 		}
 		s.savedCursor, s.savedVersion = v.Checkpoints[i].Cursor, v.version[i]
+		d.spoil(s.id)
 	}
 	return moved
 }
@@ -137,17 +169,35 @@ func (d *dispatcher) giveBack(v *saving) {
 }
 
 // save writes what changed, on the lease session: if that is gone, nothing is written. A worker's dead letters are in the
-// same transaction as the cursor that passes them.
+// same transaction as the cursor that passes them, or in an earlier one.
 func (e *engine) save(ctx context.Context, ids []int32, turn int) error {
+	var moved []int32
+	for range maxSaves {
+		more, others, err := e.saveSome(ctx, ids, turn)
+		if err != nil {
+			return err
+		}
+		if moved = append(moved, others...); !more {
+			break
+		}
+	}
+	if len(moved) > 0 {
+		e.cursorsMoved(ctx, unique(moved))
+	}
+	return nil
+}
+
+// saveSome makes one save. more says that there is more to save, moved are instances whose cursor somebody else moved.
+func (e *engine) saveSome(ctx context.Context, ids []int32, turn int) (more bool, moved []int32, err error) {
 	e.saveMu.Lock()
 	defer e.saveMu.Unlock()
 	session := e.session.Load()
 	if session == nil {
-		return nil
+		return false, nil, nil
 	}
 	v, err := e.dispatcher.takeSaving(ids, turn)
 	if err != nil {
-		return err
+		return false, nil, err
 	}
 	if !v.Empty() {
 		saved := map[int32]bool{}
@@ -157,27 +207,29 @@ func (e *engine) save(ctx context.Context, ids []int32, turn int) error {
 		})
 		if err != nil {
 			e.dispatcher.giveBack(v)
-			return fmt.Errorf("write cursors: %w", err)
+			return false, nil, fmt.Errorf("write cursors: %w", err)
 		}
 		e.metrics.CursorsWritten(len(v.Checkpoints))
 		e.metrics.DeadLetters(len(v.Letters))
-		if moved := e.dispatcher.noteSaved(v, saved); len(moved) > 0 {
-			e.cursorsMoved(ctx, moved)
-		}
+		moved = e.dispatcher.noteSaved(v, saved)
 	}
-	return e.publish(ctx, v.horizon)
+	e.publish(ctx, v.horizon)
+	return v.more, moved, nil
 }
 
-// publish tells the others, and those who start later, up to where everything has been dealt with.
-func (e *engine) publish(ctx context.Context, horizon int64) error {
+// publish tells the others, and those who start later, up to where everything has been dealt with. The next save makes
+// up for one that fails.
+func (e *engine) publish(ctx context.Context, horizon int64) {
 	if horizon <= e.published {
-		return nil
+		return
 	}
-	if err := pg.PublishHorizon(ctx, e.pool, horizon); err != nil {
-		return err
+	bounded, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	if err := pg.PublishHorizon(bounded, e.pool, horizon); err != nil {
+		e.troubled(ctx, "could not publish the horizon; trying again", err)
+		return
 	}
 	e.published = horizon
-	return nil
 }
 
 // runSaves saves each second until ctx ends. What fails is tried again: Save drops nothing that is not void anyhow.
