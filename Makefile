@@ -23,8 +23,7 @@ help: ## Print this list
 
 .PHONY: demo
 demo: ## See it work: a private Postgres, 200 simulated servers, three senders, one of them killed
-	@scripts/setup demo
-	@$(MAKE) build
+	@scripts/setup demo & $(MAKE) build && wait $$! # Postgres is installed while the sender is compiled
 	@bin/sender demo
 
 .PHONY: test
