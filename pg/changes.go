@@ -114,6 +114,7 @@ type Loaded struct {
 // Load reads it all in one snapshot and hands it to use, which must take the sequences in the order of the fields, each
 // once. An error of the database is returned after use, so what use built counts only without an error.
 func Load(ctx context.Context, db Beginner, use func(*Loaded)) error {
+	ctx = long(ctx)
 	tx, err := db.Begin(ctx)
 	if err != nil {
 		return fmt.Errorf("load followers: %w", err)

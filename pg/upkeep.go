@@ -49,7 +49,7 @@ func Gauges(ctx context.Context, q Querier) (deadLetters, queueUsage float64, er
 // processes only one does it at a time. It returns the lowest cursor of the instances that are alive, up to which no
 // unfollow matters any more, and how many activities were deleted; more may be left.
 func Prune(ctx context.Context, q Querier, retention time.Duration) (lowest, deleted int64, err error) {
-	err = q.QueryRow(ctx, `select lowest, deleted from fedsender.prune(make_interval(secs => $1))`,
+	err = q.QueryRow(long(ctx), `select lowest, deleted from fedsender.prune(make_interval(secs => $1))`,
 		retention.Seconds()).Scan(&lowest, &deleted)
 	if err != nil {
 		return 0, 0, fmt.Errorf("delete what is not needed any more: %w", err)

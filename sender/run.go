@@ -19,6 +19,8 @@ import (
 	"github.com/fedsender/fedsender/targets"
 )
 
+const poolCloseTimeout = time.Second
+
 // Run delivers until ctx ends: then it takes nothing new, lets what is in flight end for at most the shutdown time-out,
 // writes the cursors, gives its leases up and returns nil. Before that it returns only with an error that trying again
 // can't mend: a wrong setting, a schema that is missing or of another version, a database that can't be reached at start.
@@ -29,7 +31,7 @@ func Run(ctx context.Context, config Config) error {
 		return err
 	}
 	defer e.client.Close()
-	defer e.pool.Close()
+	defer e.closePool()
 	feed, err := e.open(ctx)
 	if err != nil {
 		return err
@@ -72,6 +74,22 @@ func Run(ctx context.Context, config Config) error {
 	return err
 }
 
+// closePool waits a little for the goodbyes. For a connection whose statement was cut off, pgx tries for up to 15 s to tell
+// the server, which may not be there; that goes on while the process ends.
+func (e *engine) closePool() {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		e.pool.Close()
+	}()
+	timer := time.NewTimer(poolCloseTimeout)
+	defer timer.Stop()
+	select {
+	case <-closed:
+	case <-timer.C:
+	}
+}
+
 // fatal ends Run although ctx has not ended.
 type fatal struct{ error }
 
@@ -99,6 +117,8 @@ func newEngine(ctx context.Context, config Config) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	poolConfig = poolConfig.Copy()
+	pg.Bound(poolConfig)
 	pool, err := pg.Open(ctx, poolConfig)
 	if err != nil {
 		client.Close()

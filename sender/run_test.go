@@ -1,0 +1,140 @@
+package sender
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/sourcegraph/conc"
+
+	"github.com/fedsender/fedsender/test/fleet"
+	"github.com/fedsender/fedsender/test/postgres"
+)
+
+// relay stands between a process and the database until it is told to swallow everything, as a link that was cut.
+type relay struct {
+	listener net.Listener
+	to       string
+	cut      atomic.Bool
+	group    conc.WaitGroup
+	ctx      context.Context
+}
+
+// newRelay returns a relay and the URL of the database through it.
+func newRelay(t *testing.T, database string) (*relay, string) {
+	t.Helper()
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	r := &relay{listener: listener, to: u.Host, ctx: ctx}
+	r.group.Go(r.run)
+	t.Cleanup(func() {
+		cancel()
+		_ = listener.Close()
+		r.group.Wait()
+	})
+	u.Host = listener.Addr().String()
+	return r, u.String()
+}
+
+func (r *relay) run() {
+	for {
+		in, err := r.listener.Accept()
+		if err != nil {
+			return
+		}
+		out, err := net.Dial("tcp", r.to)
+		if err != nil {
+			_ = in.Close()
+			return
+		}
+		context.AfterFunc(r.ctx, func() { _, _ = in.Close(), out.Close() })
+		r.group.Go(func() { r.copy(in, out) })
+		r.group.Go(func() { r.copy(out, in) })
+	}
+}
+
+func (r *relay) copy(to, from net.Conn) {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		if r.cut.Load() {
+			if err != nil {
+				return // and the other side hears nothing
+			}
+			continue
+		}
+		if n > 0 {
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			if err == io.EOF {
+				_ = to.Close()
+			}
+			return
+		}
+	}
+}
+
+// awaitLease makes an instance and waits until somebody holds it.
+func awaitLease(t *testing.T, database string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	if _, err := conn.Exec(t.Context(), `insert into fedsender.instance (domain) values ('a.example')`); err != nil {
+		t.Fatal(err)
+	}
+	for held := false; !held; {
+		if pause(t.Context(), 10*time.Millisecond); t.Context().Err() != nil {
+			t.Fatal("nobody takes the lease")
+		}
+		if err := conn.QueryRow(t.Context(), `select exists (select from pg_locks where locktype = 'advisory')`).Scan(&held); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestRun_EndsInTimeAlthoughTheDatabaseIsSilent(t *testing.T) {
+	direct := postgres.Database(t, fleet.Migrate)
+	r, database := newRelay(t, direct)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	config := Config{
+		DatabaseURL: database, Name: "silent", MaxInFlight: 8, MaxInFlightPerInstance: 2, RequestTimeout: time.Second,
+		ShutdownTimeout: time.Second, CacheBytes: minCacheBytes, Log: slog.New(slog.DiscardHandler),
+	}
+	ended := make(chan error, 1)
+	var group conc.WaitGroup
+	defer group.Wait()
+	group.Go(func() { ended <- Run(ctx, config) })
+	awaitLease(t, direct)
+	r.cut.Store(true)
+	stop()
+	// The session's goodbyes take 2 s each, and so does the one of the process.
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(config.ShutdownTimeout + 10*time.Second):
+		t.Error("it is still there")
+		<-ended
+	}
+}
