@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -184,7 +185,7 @@ func (k *Keeper) lock(ids []int32) []int32 {
 	for _, id := range all {
 		k.leases[id] = acquiring
 	}
-	k.group.Go(func() {
+	k.handle(func() {
 		then := held
 		if err := k.cfg.Handler.Acquired(k.term.ctx, all); err != nil {
 			k.complain("could not begin with leased instances; they are given back", err)
@@ -195,6 +196,19 @@ func (k *Keeper) lock(ids []int32) []int32 {
 	return all
 }
 
+// handle runs calls of the Handler beside the heartbeat. One that panics ends the Keeper, and Run panics with it.
+func (k *Keeper) handle(calls func()) {
+	k.group.Go(func() {
+		defer func() {
+			if value := recover(); value != nil {
+				k.term.cancel(fmt.Errorf("the handler panicked: %v", value))
+				panic(value)
+			}
+		}()
+		calls()
+	})
+}
+
 // drain lets the Handler finish ids, in parts, so that one slow receiver holds up few others. The heartbeat goes on.
 func (k *Keeper) drain(ids []int32) {
 	slices.Sort(ids)
@@ -203,7 +217,7 @@ func (k *Keeper) drain(ids []int32) {
 			k.leases[id] = draining
 		}
 		patience := k.drainFor
-		k.group.Go(func() {
+		k.handle(func() {
 			ctx, cancel := context.WithTimeout(k.term.ctx, patience)
 			defer cancel()
 			if err := k.cfg.Handler.Release(ctx, part); err != nil {

@@ -12,8 +12,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/fedsender/fedsender/lease"
+	"github.com/sourcegraph/conc/panics"
 	"go.uber.org/goleak"
+
+	"github.com/fedsender/fedsender/lease"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -75,7 +77,13 @@ func (v *server) start(t *testing.T, id string, change ...func(*lease.Config)) *
 	s.keeper, s.stop = lease.New(ctx, cfg), stop
 	v.sessions = append(v.sessions, s)
 	v.mu.Unlock()
-	go func() { s.ended <- s.keeper.Run(ctx) }()
+	go func() {
+		var err error
+		if recovered := panics.Try(func() { err = s.keeper.Run(ctx) }); recovered != nil {
+			err = recovered.AsError()
+		}
+		s.ended <- err
+	}()
 	return s
 }
 

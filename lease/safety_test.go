@@ -3,6 +3,7 @@ package lease_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -152,4 +153,28 @@ func TestKeeper_ContextKeepsValuesAndOutlivesItsParent(t *testing.T) {
 	if k.Valid() {
 		t.Error("valid before Run")
 	}
+}
+
+// wild is a Handler with a defect.
+type wild struct{ *session }
+
+func (wild) Acquired(context.Context, []int32) error { panic("a defect") }
+
+func TestKeeper_HandlerThatPanicsEndsRunAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newServer(3)
+		s := v.start(t, "a", func(c *lease.Config) { c.Handler = wild{c.Session.(*session)} })
+		pass(time.Second)
+		select {
+		case err := <-s.ended:
+			if err == nil || !strings.Contains(err.Error(), "a defect") {
+				t.Errorf("ended with %v, want the panic", err)
+			}
+		default:
+			t.Error("goes on with instances that nobody delivers to")
+			s.stop()
+			<-s.ended
+		}
+		v.end(s)
+	})
 }
