@@ -42,16 +42,25 @@ func queueChanges(batch *pgx.Batch, last Snapshot, into *Changes) {
 		  on c.xid >= pg_snapshot_xmin($1::text::pg_snapshot)
 		  and not pg_visible_in_snapshot(c.xid, $1::text::pg_snapshot)
 		limit $2`, last.String(), maxChanges+1).Query(into.scan)
-	batch.Queue(`
-		select actor_id, instance_id, inbox, is_shared, through_id
-		from fedsender.follower_tombstone
-		where xid >= pg_snapshot_xmin($1::text::pg_snapshot)
-		  and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
-		limit $2`, last.String(), maxChanges+1).Query(func(rows pgx.Rows) (err error) {
+	batch.Queue(freshTombstones, last.String(), maxChanges+1).Query(func(rows pgx.Rows) (err error) {
 		into.Tombstones, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Tombstone])
 		into.Reload = into.Reload || len(into.Tombstones) > maxChanges
 		return err
 	})
+}
+
+const freshTombstones = `
+	select actor_id, instance_id, inbox, is_shared, through_id
+	from fedsender.follower_tombstone
+	where xid >= pg_snapshot_xmin($1::text::pg_snapshot)
+	  and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+	limit $2`
+
+// ReadTombstones returns those that were not visible in the snapshot. Who reads followers reads them afterwards: a
+// follower that is gone by then is among them.
+func ReadTombstones(ctx context.Context, q Querier, since Snapshot) ([]Tombstone, error) {
+	rows, err := q.Query(ctx, freshTombstones, since.String(), nil)
+	return collect("read who left", rows, err, pgx.RowToStructByPos[Tombstone])
 }
 
 func (c *Changes) scan(rows pgx.Rows) error {

@@ -51,7 +51,7 @@ func (e *engine) applyOnce(ctx context.Context, c *pg.Changes) error {
 	for _, t := range c.Tombstones {
 		e.index.AddTombstone(targets.Tombstone(t))
 	}
-	if err := e.rereadPairs(ctx, c.Pairs); err != nil {
+	if err := e.rereadPairs(ctx, c.Pairs, c.Snapshot); err != nil {
 		return err
 	}
 	if err := e.rereadInstances(ctx, c.Instances); err != nil {
@@ -80,13 +80,21 @@ func unique[T int32 | int64](list []T) []T {
 	return slices.Compact(list)
 }
 
-func (e *engine) rereadPairs(ctx context.Context, pairs []pg.Pair) error {
+// rereadPairs reads who follows. Who left since the snapshot still gets what was committed before.
+func (e *engine) rereadPairs(ctx context.Context, pairs []pg.Pair, since pg.Snapshot) error {
 	if len(pairs) == 0 {
 		return nil
 	}
 	followers, err := pg.ReadPairs(ctx, e.pool, pairs)
 	if err != nil {
 		return err
+	}
+	left, err := pg.ReadTombstones(ctx, e.pool, since)
+	if err != nil {
+		return err
+	}
+	for _, t := range left {
+		e.index.AddTombstone(targets.Tombstone(t))
 	}
 	inboxes := make(map[pg.Pair][]targets.Inbox, len(pairs))
 	for _, p := range pairs {
