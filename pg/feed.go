@@ -47,7 +47,7 @@ type Batch struct {
 	Activities []Activity
 	Through    int64 // every id up to it is decided: returned or a hole
 	More       bool  // there is more to read at once
-	Waiting    bool  // a gap holds up activities that are visible: read again within milliseconds
+	Waiting    bool  // a gap holds up activities that are visible: read again soon (see [Feed.Stopped])
 	Changes    Changes
 }
 
@@ -69,6 +69,14 @@ func (f *Feed) Head() int64 { return f.head }
 
 // ChangesSince makes the next Read report what was not visible in the snapshot, after everything was loaded by it.
 func (f *Feed) ChangesSince(snapshot Snapshot) { f.snapshot = snapshot }
+
+// Stopped is how long the gap that the last read met has been in the way; 0: it met none.
+func (f *Feed) Stopped() time.Duration {
+	if f.gap == 0 {
+		return 0
+	}
+	return f.now().Sub(f.gapSince)
+}
 
 // Fences says how many fences were taken, and how often one had to ask pg_locks.
 func (f *Feed) Fences() (taken, lockReads int64) { return f.watch.fences, f.watch.waits }

@@ -14,6 +14,8 @@ const (
 	busyPoll = 5 * time.Millisecond
 	// gapPoll is for gaps, most of which are commits that end within milliseconds.
 	gapPoll = 3 * time.Millisecond
+	// slowestGapPoll is for gaps of transactions that stay open: each read brings all that waits behind the gap, in vain.
+	slowestGapPoll = 250 * time.Millisecond
 	// busyFor is how long a process keeps looking after the last activity before it goes to sleep.
 	busyFor = 250 * time.Millisecond
 	// idlePoll backs up the bell: what it missed is found that late.
@@ -121,7 +123,7 @@ func (h *head) pace(ctx context.Context, batch *pg.Batch, rung bool) (time.Durat
 	case batch.More:
 		return 0, nil
 	case batch.Waiting:
-		return gapPoll, nil
+		return gapWait(h.feed.Stopped()), nil
 	case now.Sub(h.active) < busyFor:
 		return busyPoll, nil
 	case h.engine.source.PreparesTransactions:
@@ -131,6 +133,11 @@ func (h *head) pace(ctx context.Context, batch *pg.Batch, rung bool) (time.Durat
 		return idlePoll, nil
 	}
 	return h.settle(ctx, now)
+}
+
+// gapWait is a tenth of how long a gap has been there, so that it delays activities by little more than it must.
+func gapWait(stopped time.Duration) time.Duration {
+	return min(max(gapPoll, stopped/10), slowestGapPoll)
 }
 
 func (h *head) unsettle() {

@@ -55,14 +55,15 @@ func Run(ctx context.Context, config Config) error {
 			stop(fatal{err})
 		}
 	})
-	loops.Go(func() { head.run(ctx) })
-	loops.Go(func() { (&catchup{engine: e}).run(ctx) })
-	loops.Go(func() { e.dispatcher.runTimers(ctx) })
-	loops.Go(func() { e.runSaves(ctx) })
-	loops.Go(func() { e.runListExpiry(ctx) })
-	loops.Go(func() { e.runReports(ctx) })
-	loops.Go(func() { e.runUpkeep(ctx) })
-	loops.Go(func() { e.listen(ctx) })
+	for _, loop := range []func(context.Context){
+		head.run, (&catchup{engine: e}).run, e.dispatcher.runTimers, e.runSaves, e.runListExpiry, e.runReports, e.runUpkeep, e.listen,
+	} {
+		loops.Go(func() {
+			if recovered := panics.Try(func() { loop(ctx) }); recovered != nil {
+				stop(fatal{recovered.AsError()}) // the others are of no use without it
+			}
+		})
+	}
 	err = e.holdLeases(ctx)
 	stop(err)
 	loops.Wait()

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -108,6 +109,42 @@ func awaitLease(t *testing.T, database string) {
 		if err := conn.QueryRow(t.Context(), `select exists (select from pg_locks where locktype = 'advisory')`).Scan(&held); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// wildLog panics at the first warning.
+type wildLog struct{ slog.Handler }
+
+func (wildLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (wildLog) Handle(_ context.Context, r slog.Record) error {
+	if r.Level >= slog.LevelWarn {
+		panic("a defect")
+	}
+	return nil
+}
+
+func TestRun_LoopThatPanicsEndsIt(t *testing.T) {
+	database := postgres.Database(t, fleet.Migrate)
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Who writes what this process does warns of it.
+	if _, err := conn.Exec(t.Context(), `alter table fedsender.process rename to hidden`); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	err = Run(ctx, Config{
+		DatabaseURL: database, Name: "wild", MaxInFlight: 8, MaxInFlightPerInstance: 2, RequestTimeout: time.Second,
+		ShutdownTimeout: time.Second, CacheBytes: minCacheBytes, Log: slog.New(wildLog{slog.DiscardHandler}),
+	})
+	if err == nil || !strings.Contains(err.Error(), "a defect") {
+		t.Errorf("ended with %v, want the panic", err)
 	}
 }
 
