@@ -24,8 +24,12 @@ func score(seed uint64, id int32) uint64 {
 	return xxhash.Sum64(b[:])
 }
 
-// limit is how many of n instances one of so many members may own: 1.1 times the fair share, rounded up.
-func limit(n, members int) int { return (11*n + 10*members - 1) / (10 * members) }
+// limit is how many of n instances one of so many members may own: the fair share, rounded up, and a fiftieth. Few
+// instances spread unevenly by chance, so there is no slack for them; where there are many, it spares moves.
+func limit(n, members int) int {
+	fair := (n + members - 1) / members
+	return fair + fair/50
+}
 
 // assign gives each id to the member that it scores highest, none above the limit. Where a member is full, the
 // lowest scores give way and go to their next choice (deferred acceptance: a stable matching of residents and

@@ -25,7 +25,7 @@
 // # Balance
 //
 // Balance is a preference and never trades safety. Who is present is read from the sessions. Every process
-// computes the same owner for each instance by rendezvous hashing, no owner above 1.1 times the fair share,
+// computes the same owner for each instance by rendezvous hashing, no owner above its fair share and a fiftieth,
 // so a process that joins or leaves moves about 1/n of the instances. Each process tries to lock what it owns;
 // it drains, unlocks and rings for what it holds of another present owner. What nobody took in 5 s is anyone's,
 // asked for by one process after the other, so that no two try the same.
