@@ -39,6 +39,7 @@ type Feed struct {
 	gapSince time.Time
 	fence    *fence
 	asleep   *fence // taken by Settle
+	reload   bool   // the next read reports that everything must be loaded anew
 	rows     int    // to read at once
 }
 
@@ -68,7 +69,21 @@ func NewFeed(ctx context.Context, db Querier, source Source, snapshot Snapshot, 
 func (f *Feed) Head() int64 { return f.head }
 
 // ChangesSince makes the next Read report what was not visible in the snapshot, after everything was loaded by it.
-func (f *Feed) ChangesSince(snapshot Snapshot) { f.snapshot = snapshot }
+func (f *Feed) ChangesSince(snapshot Snapshot) { f.snapshot, f.reload = snapshot, false }
+
+// Rewind goes back to what some process has wholly dealt with, as the database has it now. It is called when every
+// session with the database may have been lost: one that crashed with synchronous_commit off, or that was replaced by a
+// replica, may have lost commits, so that their ids are drawn again. It returns the head from here on. What comes again
+// because nothing was lost is known to who was offered it.
+func (f *Feed) Rewind(ctx context.Context) (head int64, err error) {
+	var horizon int64
+	if err := f.db.QueryRow(ctx, `select horizon from fedsender.feed`).Scan(&horizon); err != nil {
+		return 0, fmt.Errorf("read the horizon: %w", err)
+	}
+	f.head, f.holes = min(f.head, horizon), horizon
+	f.gap, f.fence, f.asleep, f.reload = 0, nil, nil, true
+	return f.head, nil
+}
 
 // Stopped is how long the gap that the last read met has been in the way; 0: it met none.
 func (f *Feed) Stopped() time.Duration {
@@ -91,6 +106,7 @@ func (f *Feed) Read(ctx context.Context) (Batch, error) {
 		return Batch{}, err
 	}
 	batch := Batch{Changes: found.changes}
+	batch.Changes.Reload = batch.Changes.Reload || f.reload
 	f.holes = max(f.holes, found.horizon)
 	f.snapshot = found.changes.Snapshot
 	next := f.head + 1

@@ -376,3 +376,43 @@ func TestFeed_TellsEachChangeOnceHoweverLateItCommits(t *testing.T) {
 		t.Fatalf("%d changes, want the late one", n)
 	}
 }
+
+func TestFeed_ReadsIdsThatAreDrawnAgainAfterTheDatabaseLostCommits(t *testing.T) {
+	b := newFeedBench(t)
+	feed := b.feed(t)
+	ids, err := b.insert(t.Context(), b.db, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := readAll(t, b, feed, func() bool { return false }); len(got) != 10 {
+		t.Fatalf("got %v", got)
+	}
+	if err := pg.PublishHorizon(t.Context(), b.db, ids[4]); err != nil {
+		t.Fatal(err)
+	}
+	// What a crash with synchronous_commit off, or a replica that was behind, leaves.
+	if _, err := b.db.Exec(t.Context(), `delete from fedsender.activity where id > $1`, ids[6]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.db.Exec(t.Context(), fmt.Sprintf(`alter table fedsender.activity alter column id restart with %d`, ids[7])); err != nil {
+		t.Fatal(err)
+	}
+	again, err := b.insert(t.Context(), b.db, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if head, err := feed.Rewind(t.Context()); err != nil || head != ids[4] {
+		t.Fatalf("the head is %d, %v", head, err)
+	}
+	batch, err := feed.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []int64
+	for _, a := range batch.Activities {
+		got = append(got, a.ID)
+	}
+	if want := append(slices.Clone(ids[5:7]), again...); !slices.Equal(got, want) || !batch.Changes.Reload {
+		t.Errorf("got %v, want %v, and everything loaded anew", got, want)
+	}
+}

@@ -23,8 +23,9 @@ const (
 // catchup reads for the instances that are behind. Chunks are read once for all who stand in them, and only the bodies
 // that somebody wants. It holds up neither the head nor those who are further on.
 type catchup struct {
-	engine *engine
-	chunks []*chunk // most recently used last
+	engine  *engine
+	chunks  []*chunk // most recently used last
+	rewound int64
 }
 
 // chunk is the activities in (after, through], without bodies.
@@ -129,6 +130,9 @@ func (d *dispatcher) putBack(places []place) {
 
 // chunk returns the kept chunk that continues after the id, or reads it.
 func (c *catchup) chunk(ctx context.Context, after, end int64) (*chunk, error) {
+	if rewound := c.engine.rewound.Load(); rewound != c.rewound {
+		c.chunks, c.rewound = nil, rewound
+	}
 	for i, ch := range c.chunks {
 		if ch.after <= after && after < ch.through {
 			c.chunks = append(slices.Delete(c.chunks, i, i+1), ch)

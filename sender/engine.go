@@ -47,8 +47,10 @@ type engine struct {
 	saveMu    sync.Mutex
 	published int64 // the horizon that the database has at least; guarded by saveMu
 
-	news  chan struct{}   // wakes the head
-	ended <-chan struct{} // closed when Run's ctx ends
+	news    chan struct{}      // wakes the head
+	rewinds chan chan struct{} // has the head rewind and close what it was given
+	rewound atomic.Int64       // how often it did
+	ended   <-chan struct{}    // closed when Run's ctx ends
 
 	lastRead  atomic.Int64 // Unix nanoseconds of the last good read of the feed
 	leaving   atomic.Bool

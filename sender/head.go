@@ -52,6 +52,11 @@ func (h *head) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case done := <-h.engine.rewinds:
+			if err := h.rewind(ctx); err != nil {
+				return // ctx has ended
+			}
+			close(done)
 		case <-h.engine.news:
 			rung = true
 		case <-timer.C:
@@ -86,6 +91,28 @@ func (h *head) round(ctx context.Context, rung bool) (time.Duration, error) {
 		return 0, err // ctx has ended
 	}
 	return h.pace(ctx, &batch, rung)
+}
+
+// rewind goes back to what the database says was dealt with, after a lease session was lost: the database may not be
+// the one that it was.
+func (h *head) rewind(ctx context.Context) error {
+	e := h.engine
+	return e.insist(ctx, "could not read the horizon; trying again", func(ctx context.Context) error {
+		head, err := h.feed.Rewind(ctx)
+		if err != nil {
+			return err
+		}
+		if before := e.dispatcher.rewind(head); before > head {
+			e.log.Debug("reading again what may have been lost with the session", "from", head, "to", before)
+		}
+		e.documents.InvalidateAll()
+		e.rewound.Add(1)
+		e.saveMu.Lock()
+		e.published = min(e.published, head)
+		e.saveMu.Unlock()
+		h.unsettle()
+		return nil
+	})
 }
 
 // offer decides whom the activities are for. It goes on trying until the database has answered: the feed does not give
@@ -233,6 +260,15 @@ func (d *dispatcher) setReading(id int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.reading = id
+}
+
+// rewind sets the head back, while nothing is held, and returns where it was.
+func (d *dispatcher) rewind(id int64) (before int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	before = d.head
+	d.head, d.reading = id, id
+	return before
 }
 
 // advance moves the head after everything up to id has been offered.

@@ -128,7 +128,7 @@ func newEngine(ctx context.Context, config Config) (*engine, error) {
 	return &engine{
 		config: config, log: config.Log, id: rand.Text(), metrics: admin.NewMetrics(config.Name, config.Version),
 		pool: pool, leaseConfig: leaseConfig, client: client, policy: policy,
-		index: targets.New(), documents: newDocuments(config.CacheBytes), keys: newKeys(), news: make(chan struct{}, 1),
+		index: targets.New(), documents: newDocuments(config.CacheBytes), keys: newKeys(), news: make(chan struct{}, 1), rewinds: make(chan chan struct{}),
 	}, nil
 }
 
@@ -174,12 +174,13 @@ func (e *engine) listen(ctx context.Context) {
 // holdLeases opens one lease session after the other until ctx ends. What it returns then is nil or an error that
 // another session would meet too.
 func (e *engine) holdLeases(ctx context.Context) error {
-	for wait := time.Duration(0); ; {
+	first := true
+	for wait := time.Duration(0); ; first = false {
 		if pause(ctx, wait); ctx.Err() != nil {
 			return nil
 		}
 		began := time.Now()
-		err := e.holdSession(ctx)
+		err := e.holdSession(ctx, first)
 		switch {
 		case errors.Is(err, pg.ErrPooled):
 			return err
@@ -188,14 +189,14 @@ func (e *engine) holdLeases(ctx context.Context) error {
 		}
 		e.metrics.LeaseSessionLost()
 		e.troubled(ctx, "no lease session; nothing is sent until there is one", err)
-		if wait = min(2*wait+250*time.Millisecond, 5*time.Second); time.Since(began) > time.Minute {
+		if wait = min(2*wait+250*time.Millisecond, 5*time.Second); time.Since(began) > 10*time.Second {
 			wait = 250 * time.Millisecond
 		}
 	}
 }
 
-// holdSession opens a session and delivers under it until it is lost or ctx ends.
-func (e *engine) holdSession(ctx context.Context) error {
+// holdSession opens a session and delivers under it until it is lost or ctx ends. All but the first follow a loss.
+func (e *engine) holdSession(ctx context.Context, first bool) error {
 	session, err := pg.OpenLeaseSession(ctx, e.leaseConfig, e.id, e.log)
 	if err != nil {
 		return pg.Explain(err, e.leaseConfig)
@@ -204,6 +205,11 @@ func (e *engine) holdSession(ctx context.Context) error {
 	budget, err := pg.LockBudget(ctx, e.pool)
 	if err != nil {
 		return err
+	}
+	if !first {
+		if err := e.rewind(ctx); err != nil {
+			return err
+		}
 	}
 	keeper := lease.New(ctx, lease.Config{
 		ID: e.id, Session: session, Handler: e, MaxLeases: e.config.MaxLeases, Budget: budget,
@@ -221,6 +227,22 @@ func (e *engine) holdSession(ctx context.Context) error {
 	e.dispatcher.reset()
 	e.session.Store(nil)
 	return err
+}
+
+// rewind has the head go back before anything is leased again.
+func (e *engine) rewind(ctx context.Context) error {
+	done := make(chan struct{})
+	select {
+	case e.rewinds <- done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // signOff takes this process off the list, if the database lets it.
