@@ -26,6 +26,20 @@ func (e *engine) redeliver(ctx context.Context, ids []int32) error {
 	return nil
 }
 
+// runRedeliveries looks as often as is saved for what workers have room for by then. No save waits for it: it needs the pool.
+func (e *engine) runRedeliveries(ctx context.Context) {
+	ticker := time.NewTicker(saveEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			e.redeliverMore(ctx)
+		}
+	}
+}
+
 // redeliverMore offers what is still wanted.
 func (e *engine) redeliverMore(ctx context.Context) {
 	ids := e.dispatcher.takeRedeliveries(time.Now())

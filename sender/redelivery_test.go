@@ -69,7 +69,7 @@ func TestRedelivery_AllAreMadeAlthoughTheWorkerHasNoRoomForThemAtOnce(t *testing
 	}
 	b.until("all are delivered", func() bool {
 		b.saved()
-		b.redeliverMore(t.Context()) // as runSaves does
+		b.redeliverMore(t.Context()) // as runRedeliveries does
 		return len(b.got(id)) >= n
 	})
 	got := b.got(id)

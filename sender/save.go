@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/sourcegraph/conc"
 
 	"github.com/fedsender/fedsender/pg"
 )
@@ -234,6 +235,9 @@ func (e *engine) publish(ctx context.Context, horizon int64) {
 
 // runSaves saves each second until ctx ends. What fails is tried again: Save drops nothing that is not void anyhow.
 func (e *engine) runSaves(ctx context.Context) {
+	var beside conc.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { e.runRedeliveries(ctx) })
 	ticker := time.NewTicker(saveEvery)
 	defer ticker.Stop()
 	for turn := 0; ; turn = (turn + 1) % idleEvery {
@@ -245,7 +249,6 @@ func (e *engine) runSaves(ctx context.Context) {
 		if err := e.save(ctx, nil, turn); err != nil {
 			e.troubled(ctx, "could not write cursors; trying again", err)
 		}
-		e.redeliverMore(ctx)
 	}
 }
 
