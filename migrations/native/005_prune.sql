@@ -20,8 +20,11 @@ declare
   v_settled bigint;
   v_ended xid8;
 begin
+  -- A dead instance holds back nothing, as in instance_status; a paused or blocked one does: its cursor stands still so
+  -- that it gets all when that ends.
   select coalesce(min(q.last_successful_id), 0),
-    coalesce(min(q.last_successful_id) filter (where coalesce(i.last_seen_at, i.created_at) > now() - interval '3 days'), 0)
+    coalesce(min(q.last_successful_id) filter (where not (
+      q.gone or q.fail_count >= 20 and coalesce(greatest(i.last_seen_at, q.last_success_at), i.created_at) < now() - interval '3 days')), 0)
   into lowest, v_settled
   from fedsender.source_queue_state q
   join fedsender.source_instance i on i.id = q.instance_id;
@@ -56,7 +59,7 @@ begin
 end
 $$;
 comment on function fedsender.prune(interval) is
-  'Delete what nobody needs any more, and up to 5,000 activities older than retention that are settled for every instance that is alive. Returns the lowest cursor and how many activities were deleted.';
+  'Delete what nobody needs any more, and up to 5,000 activities older than retention that are settled for every instance that is not dead. Returns the lowest cursor and how many activities were deleted.';
 
 ---- create above / drop below ----
 
