@@ -21,7 +21,7 @@ type Document struct {
 // [*UnpreparableError].
 func NewDocument(body []byte) (*Document, error) {
 	if len(body) > MaxBodyBytes {
-		return nil, unpreparable("the activity is %d bytes long, more than %d", len(body), MaxBodyBytes)
+		return nil, unpreparable("the activity is longer than %d bytes", MaxBodyBytes)
 	}
 	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' || !json.Valid(body) {
 		return nil, unpreparable("the activity is not a JSON object")

@@ -104,7 +104,7 @@ func TestNewDocument_TakesJSONObjectsUpToOneMiB(t *testing.T) {
 	newDocument(t, fill(deliver.MaxBodyBytes))
 	for _, c := range []struct{ body, words string }{
 		{"", "not a JSON object"}, {"null", "not a JSON object"}, {"[{}]", "not a JSON object"}, {"{} {}", "not a JSON object"},
-		{`{"a":}`, "not a JSON object"}, {"\ufeff{}", "not a JSON object"}, {fill(deliver.MaxBodyBytes + 1), "1048577 bytes"},
+		{`{"a":}`, "not a JSON object"}, {"\ufeff{}", "not a JSON object"}, {fill(deliver.MaxBodyBytes + 1), "longer than 1048576 bytes"},
 	} {
 		_, err := deliver.NewDocument([]byte(c.body))
 		wantUnpreparable(t, err, c.words)

@@ -22,11 +22,16 @@ type Source struct {
 
 // ReadSource reads fedsender.source and what the server allows.
 func ReadSource(ctx context.Context, q Querier) (s Source, err error) {
+	var encoding string
 	err = q.QueryRow(ctx, `
-		select name, activity_table::text, sequence_cache, current_setting('max_prepared_transactions')::int > 0
-		from fedsender.source`).Scan(&s.Name, &s.ActivityTable, &s.SequenceCache, &s.PreparesTransactions)
+		select name, activity_table::text, sequence_cache, current_setting('max_prepared_transactions')::int > 0,
+		  current_setting('server_encoding')
+		from fedsender.source`).Scan(&s.Name, &s.ActivityTable, &s.SequenceCache, &s.PreparesTransactions, &encoding)
 	if err != nil {
 		return s, fmt.Errorf("read the source: %w", err)
+	}
+	if encoding != "UTF8" {
+		return s, fmt.Errorf("the database is encoded in %s and can't hold what remote servers say; move it to one that is made with encoding 'UTF8'", encoding)
 	}
 	if s.SequenceCache != 1 {
 		return s, fmt.Errorf("the id sequence of %s has CACHE %d; ids must be drawn one by one or activities are lost: alter its sequence to CACHE 1",
@@ -62,13 +67,21 @@ type Bells struct {
 // Listen hears the bells until ctx ends. After it had to connect again it rings them all, because some may have been
 // missed. config must lead to the server itself, not through a transaction pooler.
 func Listen(ctx context.Context, config *pgx.ConnConfig, bells Bells, log *slog.Logger) error {
+	var complained time.Time // LogError is called from the one goroutine of Listen
 	listener := &pgxlisten.Listener{
 		Connect: func(ctx context.Context) (*pgx.Conn, error) {
-			return pgx.ConnectConfig(ctx, config.Copy())
+			conn, err := pgx.ConnectConfig(ctx, config.Copy())
+			if err != nil {
+				return nil, err
+			}
+			// It is idle by nature. A server older than 14 does not know the setting, nor the time-out.
+			_, _ = conn.Exec(ctx, `set idle_session_timeout = 0`)
+			return conn, nil
 		},
 		ReconnectDelay: time.Second,
 		LogError: func(ctx context.Context, err error) {
-			if ctx.Err() == nil {
+			if ctx.Err() == nil && time.Since(complained) > 10*time.Second {
+				complained = time.Now()
 				log.Warn("not listening for news; looking for them instead until the connection is back", "error", Explain(err, config))
 			}
 		},

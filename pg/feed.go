@@ -77,13 +77,19 @@ func (f *Feed) ChangesSince(snapshot Snapshot) { f.snapshot, f.reload = snapshot
 // because nothing was lost is known to who was offered it.
 func (f *Feed) Rewind(ctx context.Context) (head int64, err error) {
 	var horizon int64
-	if err := f.db.QueryRow(ctx, `select horizon from fedsender.feed`).Scan(&horizon); err != nil {
+	err = f.db.QueryRow(ctx, `
+		select horizon, current_setting('max_prepared_transactions')::int > 0
+		from fedsender.feed`).Scan(&horizon, &f.watch.prepares) // which a restart may have changed
+	if err != nil {
 		return 0, fmt.Errorf("read the horizon: %w", err)
 	}
 	f.head, f.holes = min(f.head, horizon), horizon
 	f.gap, f.fence, f.asleep, f.reload = 0, nil, nil, true
 	return f.head, nil
 }
+
+// Prepares says whether the server allows prepared transactions: then triggers can't ring (migrations/native/002_triggers.sql).
+func (f *Feed) Prepares() bool { return f.watch.prepares }
 
 // Stopped is how long the gap that the last read met has been in the way; 0: it met none.
 func (f *Feed) Stopped() time.Duration {
@@ -208,7 +214,7 @@ func (f *Feed) read(ctx context.Context) (r reading, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(`select horizon from fedsender.feed`).QueryRow(func(row pgx.Row) error { return row.Scan(&r.horizon) })
 	batch.Queue(`
-		select `+activityColumns+`, body
+		select `+activityColumns+`, `+activityBody+`
 		from fedsender.source_activity
 		where id > $1
 		order by id

@@ -284,7 +284,7 @@ func TestMigrate_NamesTheGrantThatIsMissing(t *testing.T) {
 	other := role(t, owner, "other")
 	err = pg.CheckSchema(t.Context(), other)
 	require.ErrorIs(t, err, pg.ErrNotAllowed)
-	assert.Contains(t, err.Error(), `grant "`+name+`" to "`+other.Config().User+`"`)
+	assert.Contains(t, err.Error(), `its owner "`+name+`" can give it: for the GRANTs of each role see "Roles" in docs/sql.md`)
 	_, err = pg.Migrate(t.Context(), other, pg.MigrateOptions{})
 	require.ErrorIs(t, err, pg.ErrNotAllowed)
 

@@ -95,8 +95,8 @@ func (s schema) explain(err error) error {
 		return schemaErrorf(ErrNotAllowed, "role %s may not create schema fedsender in database %s; let its owner run: grant create on database %s to %s",
 			role, database, database, role)
 	}
-	return schemaErrorf(ErrNotAllowed, "role %s lacks a privilege in schema fedsender (%s); use role %s, to which it belongs, or run as that: grant %s to %s",
-		role, server.Message, owner, owner, role)
+	return schemaErrorf(ErrNotAllowed, "role %s lacks a privilege in schema fedsender (%s); its owner %s can give it: for the GRANTs of each role see \"Roles\" in docs/sql.md",
+		role, server.Message, owner)
 }
 
 // check compares the version with that of the program.

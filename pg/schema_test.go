@@ -135,8 +135,10 @@ func TestSchema_DomainsAreThoseThatCanBeCompared(t *testing.T) {
 		_, err := conn.Exec(t.Context(), `insert into fedsender.instance (domain) values ($1)`, domain)
 		assert.ErrorContains(t, err, "domain_is_lower_case_ascii", domain)
 	}
-	_, err := conn.Exec(t.Context(), `insert into fedsender.domain_block (domain) values ('bücher.example')`)
-	assert.ErrorContains(t, err, "domain_is_ascii")
+	for _, domain := range []string{"", "bücher.example", "https://a.example/", "*.a.example", ".a.example", "a.example:443", "a.example,b.example"} {
+		_, err := conn.Exec(t.Context(), `insert into fedsender.domain_block (domain) values ($1)`, domain)
+		assert.ErrorContains(t, err, "domain_is_a_name", "an entry that would block nothing: %q", domain)
+	}
 	execute(t, conn, `insert into fedsender.domain_block (domain) values ('A.Example')`)
 	assert.Equal(t, "a.example", value[string](t, conn, `select domain from fedsender.source_domain_list`))
 }

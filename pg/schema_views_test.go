@@ -43,13 +43,14 @@ func TestViews_StateIsTheFirstThatHolds(t *testing.T) {
 		{"failing for long", "dead", "10 min", "1 day", []string{fmt.Sprintf(queue, `9, 20, now()`), old}},
 		{"a few failures after a long silence", "failing", "10 min", "55.5 s", []string{fmt.Sprintf(queue, `9, 19, now()`), old}},
 		{"failing for long but seen", "failing", "10 min", "69.4 s", []string{fmt.Sprintf(queue, `9, 20, now()`), old, `update fedsender.instance set last_seen_at = now() where id = $1`}},
-		{"failing for long but delivered to", "failing", "10 min", "69.4 s", []string{fmt.Sprintf(queue, `9, 20, now()`), old, fmt.Sprintf(health, `null, false, now()`)}},
+		{"failing for long but delivered to", "failing", "10 min", "69.4 s", []string{fmt.Sprintf(queue, `9, 20, now()`), old, fmt.Sprintf(health, `null, false, now() - interval '1 minute'`)}},
 		{"gone", "dead", "10 min", "1 day", []string{fmt.Sprintf(queue, `9, 0, now()`), fmt.Sprintf(health, `null, true, now()`)}},
 		{"paused", "paused", "10 min", "1 hour", []string{fmt.Sprintf(queue, `9, 3, now()`), old, pause}},
 		{"was paused", "lagging", "10 min", "", []string{fmt.Sprintf(queue, `9, 0, null`), `insert into fedsender.instance_control (instance_id, paused_until) values ($1, now())`}},
 		{"blocked", "blocked", "10 min", "", []string{fmt.Sprintf(queue, `9, 3, now()`), old, pause, block}},
 		{"was blocked", "ok", "0", "", []string{fmt.Sprintf(queue, `11, 0, null`), block, `update fedsender.domain_block d set expires_at = now() from fedsender.instance i where i.id = $1 and lower(d.domain) = i.domain`}},
 		{"without a cursor", "ok", "0", "", []string{`delete from fedsender.queue_state where instance_id = $1`}},
+		{"delivered to since it failed", "lagging", "10 min", "", []string{fmt.Sprintf(queue, `9, 13, now() - interval '1 minute'`), fmt.Sprintf(health, `null, false, now()`)}},
 	} {
 		id := i + 1
 		execute(t, conn, `insert into fedsender.instance (domain) values ('n' || $1::int || '.example')`, id)
@@ -69,7 +70,7 @@ func TestViews_StateIsTheFirstThatHolds(t *testing.T) {
 
 	summary, err := pg.Summary(t.Context(), conn)
 	require.NoError(t, err)
-	assert.EqualValues(t, 21, summary.Instances)
+	assert.EqualValues(t, 22, summary.Instances)
 	assert.Equal(t, summary.Instances, summary.OK+summary.Lagging+summary.Failing+summary.Paused+summary.Dead+summary.Blocked)
 	assert.EqualValues(t, 2, summary.Dead)
 	assert.EqualValues(t, 11, summary.Activities)

@@ -38,6 +38,10 @@ var activityColumns = `id, actor_id, coalesce(key_id, ''), ` + near("published_a
 	array(select f from unnest(send_followers_of) as f where f is not null),
 	send_all_instances, xid::text::bigint`
 
+// activityBody cuts what is too long to be sent, so that a body of any size costs no memory: 1 MiB is the limit, and a
+// character more tells that it was passed.
+const activityBody = `left(body, 1048577)`
+
 // near is a column of times with what is out of a time.Time's range, infinity included, brought to its ends.
 func near(column string) string {
 	return `case when ` + column + ` > '9999-01-01' then '9999-01-01' when ` + column + ` < '1970-01-01' then '1970-01-01' else ` + column + ` end`
@@ -65,7 +69,7 @@ func ReadActivities(ctx context.Context, q Querier, ids []int64) ([]Activity, er
 		return nil, nil
 	}
 	rows, err := q.Query(ctx, `
-		select `+activityColumns+`, body
+		select `+activityColumns+`, `+activityBody+`
 		from fedsender.source_activity
 		where id = any ($1)
 		order by id`, ids)
@@ -256,6 +260,14 @@ func scanQueueState(row pgx.CollectableRow) (s QueueState, err error) {
 		s.Start = start
 	}
 	return s, nil
+}
+
+// BeginInstances gives instances a cursor that came without one, because no trigger fired when their rows were made.
+func BeginInstances(ctx context.Context, q Querier, ids []int32) error {
+	if _, err := q.Exec(ctx, `select fedsender.begin_instances($1)`, ids); err != nil {
+		return fmt.Errorf("begin with instances that have no cursor: %w", err)
+	}
+	return nil
 }
 
 // Redelivery is a dead letter to try again.

@@ -142,7 +142,7 @@ const inboxDomain = `regexp_replace(lower(substring(u from '^https?://(?:[^/?#@]
 func TraceActivity(ctx context.Context, q Querier, apID string) (Trace, error) {
 	t := Trace{APID: apID}
 	err := q.QueryRow(ctx, `
-		select v.id, coalesce(a.ap_id, ''), v.published_at, octet_length(v.body), (select horizon from fedsender.feed)
+		select v.id, coalesce(a.ap_id, ''), `+near("v.published_at")+`, octet_length(v.body), (select horizon from fedsender.feed)
 		from fedsender.source_activity v
 		left join fedsender.source_actor a on a.id = v.actor_id
 		where v.ap_id = $1::text`, apID).Scan(&t.ID, &t.Actor, &t.PublishedAt, &t.BodyBytes, &t.Horizon)

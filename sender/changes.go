@@ -158,6 +158,7 @@ func (e *engine) rereadLists(ctx context.Context) error {
 		return err
 	}
 	e.index.SetLists(listEntries(allow), listEntries(block))
+	e.noteLists()
 	e.dispatcher.change(e.dispatcher.held(), e.applyLists)
 	return nil
 }
@@ -178,6 +179,14 @@ func (e *engine) applyLists(s *slot, now time.Time) {
 	}
 }
 
+// noteLists has runListExpiry look when the next entry expires.
+func (e *engine) noteLists() {
+	select {
+	case e.listsChanged <- struct{}{}:
+	default:
+	}
+}
+
 // runListExpiry looks again when an entry of a list expires, and at least once a minute.
 func (e *engine) runListExpiry(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -191,6 +200,9 @@ func (e *engine) runListExpiry(ctx context.Context) {
 		case <-ctx.Done():
 			timer.Stop()
 			return
+		case <-e.listsChanged:
+			timer.Stop()
+			continue
 		case <-timer.C:
 		}
 		e.dispatcher.change(e.dispatcher.held(), e.applyLists)
@@ -259,6 +271,7 @@ func (e *engine) load(ctx context.Context, feed *pg.Feed) error {
 		return err
 	}
 	e.index.Replace(builder)
+	e.noteLists()
 	feed.ChangesSince(snapshot)
 	e.forgetKeys(nil)
 	stats := e.index.Stats()

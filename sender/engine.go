@@ -50,7 +50,9 @@ type engine struct {
 	news    chan struct{}      // wakes the head
 	rewinds chan chan struct{} // has the head rewind and close what it was given
 	rewound atomic.Int64       // how often it did
-	ended   <-chan struct{}    // closed when Run's ctx ends
+
+	listsChanged chan struct{}   // an entry may expire earlier than was known
+	ended        <-chan struct{} // closed when Run's ctx ends
 
 	lastRead  atomic.Int64 // Unix nanoseconds of the last good read of the feed
 	leaving   atomic.Bool

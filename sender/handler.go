@@ -86,8 +86,20 @@ func (e *engine) begin(ctx context.Context, b *beginning) error {
 	return nil
 }
 
-func (e *engine) readSlots(ctx context.Context, ids []int32, anew bool) ([]*slot, error) {
+// readStates reads the states of instances. Those that have none get one; those that were deleted are missing.
+func (e *engine) readStates(ctx context.Context, ids []int32) ([]pg.QueueState, error) {
 	states, err := pg.ReadQueueStates(ctx, e.pool, ids)
+	if err != nil || len(states) == len(ids) {
+		return states, err
+	}
+	if err := pg.BeginInstances(ctx, e.pool, ids); err != nil {
+		return nil, err
+	}
+	return pg.ReadQueueStates(ctx, e.pool, ids)
+}
+
+func (e *engine) readSlots(ctx context.Context, ids []int32, anew bool) ([]*slot, error) {
+	states, err := e.readStates(ctx, ids)
 	if err != nil {
 		return nil, err
 	}

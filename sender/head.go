@@ -153,7 +153,7 @@ func (h *head) pace(ctx context.Context, batch *pg.Batch, rung bool) (time.Durat
 		return gapWait(h.feed.Stopped()), nil
 	case now.Sub(h.active) < busyFor:
 		return busyPoll, nil
-	case h.engine.source.PreparesTransactions:
+	case h.feed.Prepares():
 		return preparedPoll, nil
 	case h.settled:
 		h.slept = true
@@ -199,7 +199,7 @@ func (h *head) tally(ctx context.Context, n int, now time.Time) error {
 		h.second, h.count = now, 0
 	}
 	h.count += n
-	if h.count < disarmAt || now.Sub(h.disarms) < time.Second || h.engine.source.PreparesTransactions {
+	if h.count < disarmAt || now.Sub(h.disarms) < time.Second || h.feed.Prepares() {
 		return nil
 	}
 	h.disarms = now

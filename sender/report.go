@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"os"
 	"slices"
 	"time"
@@ -36,11 +37,10 @@ func (e *engine) runReports(ctx context.Context) {
 	report, process := time.NewTicker(reportEvery), time.NewTicker(processEvery)
 	defer report.Stop()
 	defer process.Stop()
-	address, _ := os.Hostname() // without one the view shows an empty address
 	last := e.delivered.Load()
 	write := func(perSecond float64) {
 		err := pg.WriteProcess(ctx, e.pool, pg.Process{
-			ID: e.id, Name: e.config.Name, Address: address, Version: e.config.Version,
+			ID: e.id, Name: e.config.Name, Address: e.address(), Version: e.config.Version,
 			InFlight: e.dispatcher.count().inFlight, DeliveredPerSecond: perSecond,
 		})
 		if err != nil {
@@ -62,6 +62,18 @@ func (e *engine) runReports(ctx context.Context) {
 			last = done
 		}
 	}
+}
+
+// address is where the admin server of this process is found, as far as the process can tell; empty: it has none.
+func (e *engine) address() string {
+	host, port, err := net.SplitHostPort(e.config.AdminAddr)
+	if err != nil {
+		return ""
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host, _ = os.Hostname() // without one the port is left
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // look refreshes the gauges that only the database knows.
@@ -113,7 +125,7 @@ func (d *dispatcher) troubles(now time.Time) (failing []trouble, c counts) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, s := range d.slots {
-		if status := s.worker.Status(now); status.FailCount > 0 || status.Word != worker.WordOK && status.Word != worker.WordPaused {
+		if status := s.worker.Status(now); status.Word != worker.WordOK && status.Word != worker.WordPaused {
 			failing = append(failing, trouble{s.id, c.head - s.worker.Cursor(), status})
 		}
 	}

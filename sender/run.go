@@ -128,7 +128,7 @@ func newEngine(ctx context.Context, config Config) (*engine, error) {
 	return &engine{
 		config: config, log: config.Log, id: rand.Text(), metrics: admin.NewMetrics(config.Name, config.Version),
 		pool: pool, leaseConfig: leaseConfig, client: client, policy: policy,
-		index: targets.New(), documents: newDocuments(config.CacheBytes), keys: newKeys(), news: make(chan struct{}, 1), rewinds: make(chan chan struct{}),
+		index: targets.New(), documents: newDocuments(config.CacheBytes), keys: newKeys(), news: make(chan struct{}, 1), rewinds: make(chan chan struct{}), listsChanged: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -148,6 +148,9 @@ func (e *engine) open(ctx context.Context) (*pg.Feed, error) {
 	var err error
 	if e.source, err = pg.ReadSource(ctx, e.pool); err != nil {
 		return nil, err
+	}
+	if want := e.config.Source; want != "" && want != "auto" && want != e.source.Name {
+		return nil, &ConfigError{Variable: "SENDER_SOURCE", Problem: fmt.Sprintf("is %s, but the schema is made for %s; unset it", want, e.source.Name)}
 	}
 	feed, err := pg.NewFeed(ctx, e.pool, e.source, pg.Snapshot{}, e.log)
 	if err != nil {

@@ -57,7 +57,7 @@ func (w *Worker) Status(now time.Time) Status {
 		s.Word = WordDead
 	case now.Before(w.state.NotBefore):
 		s.Word = WordThrottled
-	case w.state.FailCount > 0:
+	case w.state.FailCount > 0 && !w.state.LastSuccessAt.After(w.state.LastRetryAt):
 		s.Word = WordFailing
 	case len(w.state.Held) > 0:
 		s.Word = WordRestoring

@@ -80,7 +80,7 @@ comment on column fedsender.activity.send_all_instances is 'Send to the shared i
 comment on column fedsender.activity.xid is 'The inserting transaction: tells what was committed before an instance came to be. Leave it to its default.';
 
 create table fedsender.domain_allow (
-  domain text primary key constraint domain_is_ascii check (domain ~ '^[!-~]+$' and length(domain) <= 260),
+  domain text primary key constraint domain_is_a_name check (domain ~ '^[0-9A-Za-z_\[][!-~]*$' and domain !~ '[/*@?#,]|:443$' and length(domain) <= 260),
   created_at timestamptz not null default now(),
   expires_at timestamptz,
   reason text
@@ -92,7 +92,7 @@ comment on column fedsender.domain_allow.expires_at is 'From then on it is as if
 comment on column fedsender.domain_allow.reason is 'For people.';
 
 create table fedsender.domain_block (
-  domain text primary key constraint domain_is_ascii check (domain ~ '^[!-~]+$' and length(domain) <= 260),
+  domain text primary key constraint domain_is_a_name check (domain ~ '^[0-9A-Za-z_\[][!-~]*$' and domain !~ '[/*@?#,]|:443$' and length(domain) <= 260),
   created_at timestamptz not null default now(),
   expires_at timestamptz,
   reason text
@@ -273,7 +273,7 @@ create table fedsender.process (
 comment on table fedsender.process is 'What each process says of itself; who is really alive is told by its session (view process_status).';
 comment on column fedsender.process.id is 'Drawn at its start; its lease session is called fedsender:<id>.';
 comment on column fedsender.process.name is 'SENDER_NAME.';
-comment on column fedsender.process.address is 'SENDER_ADMIN_ADDR.';
+comment on column fedsender.process.address is 'SENDER_ADMIN_ADDR, with the name of the host where that is any address; empty: off.';
 comment on column fedsender.process.version is 'Of sender.';
 comment on column fedsender.process.started_at is 'When it started.';
 comment on column fedsender.process.seen_at is 'When it wrote this row.';

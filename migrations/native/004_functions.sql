@@ -202,6 +202,18 @@ end;
 comment on function fedsender.adopt_instances(text[]) is
   'Make the rows of domains that an inbox named; returns the ids that are new. What can be no domain is passed over. place_cursors then begins them at that activity.';
 
+create function fedsender.begin_instances(ids integer[]) returns void
+language sql
+begin atomic
+  insert into fedsender.queue_state (instance_id, last_successful_id)
+  select i.id, f.horizon
+  from fedsender.instance i, fedsender.feed f
+  where i.id = any (ids)
+  on conflict (instance_id) do nothing;
+end;
+comment on function fedsender.begin_instances(integer[]) is
+  'Give instances a cursor that came without one (a restore or a replication that fires no triggers): they begin at the horizon.';
+
 create function fedsender.place_cursors(ids integer[], cursors bigint[]) returns void
 language plpgsql
 as $$
@@ -267,7 +279,7 @@ comment on function fedsender.save_checkpoints(jsonb) is
 
 ---- create above / drop below ----
 
-drop function fedsender.save_checkpoints(jsonb), fedsender.place_cursors(integer[], bigint[]),
+drop function fedsender.save_checkpoints(jsonb), fedsender.begin_instances(integer[]), fedsender.place_cursors(integer[], bigint[]),
   fedsender.adopt_instances(text[]), fedsender.drop_dead_letter(bigint), fedsender.retry_dead_letter(bigint),
   fedsender.replay(text, timestamptz), fedsender.skip_to_latest(text), fedsender.move_cursor(integer, bigint),
   fedsender.retry_now(text), fedsender.resume(text), fedsender.pause(text, timestamptz), fedsender.instance_named(text),

@@ -39,11 +39,11 @@ select i.domain,
     when w.blocked then 'blocked'
     when q.paused_until > now() then 'paused'
     when w.dead then 'dead'
-    when q.fail_count > 0 then 'failing'
+    when q.fail_count > 0 and not coalesce(q.last_success_at > q.last_retry_at, false) then 'failing'
     when (select published_at from next)[fedsender.lag_slot(h.id - q.last_successful_id)] < now() - interval '2 minutes' then 'lagging'
     else 'ok'
   end as state,
-  greatest(h.id - q.last_successful_id, 0) as ids_behind,
+  greatest(h.id - coalesce(q.last_successful_id, h.id), 0) as ids_behind,
   greatest(now() - (select published_at from next)[fedsender.lag_slot(h.id - q.last_successful_id)], '0') as lag,
   coalesce(q.fail_count, 0) as fail_count,
   q.last_error,
@@ -51,13 +51,13 @@ select i.domain,
     when w.blocked then null
     when q.paused_until > now() then nullif(q.paused_until, 'infinity')
     when w.dead then greatest(q.last_retry_at + interval '1 day', q.not_before)
-    when q.fail_count > 0 then greatest(q.last_retry_at + least(power(1.25, least(q.fail_count - 1, 60)), 86400) * interval '1 second', q.not_before)
+    when q.fail_count > 0 and not coalesce(q.last_success_at > q.last_retry_at, false) then greatest(q.last_retry_at + least(power(1.25, least(q.fail_count - 1, 60)), 86400) * interval '1 second', q.not_before)
     when q.not_before > now() then q.not_before
   end as next_retry_at,
   q.last_success_at,
   p.name as holder,
   coalesce(d.number, 0) as dead_letters,
-  i.id as instance_id, q.last_successful_id as cursor_id, q.last_http_status, q.last_error_at,
+  i.id as instance_id, coalesce(q.last_successful_id, 0) as cursor_id, q.last_http_status, q.last_error_at,
   greatest(i.last_seen_at, q.last_success_at) as alive_at
 from fedsender.source_instance i
 cross join head h
@@ -76,7 +76,7 @@ left join (
 ) d on d.instance_id = i.id;
 comment on view fedsender.instance_status is 'Where each instance stands. Calls held_leases() if holder is asked for.';
 comment on column fedsender.instance_status.domain is 'The instance.';
-comment on column fedsender.instance_status.state is 'The first that holds: blocked (by domain_allow or domain_block), paused (instance_control), dead (its shared inbox is gone, or 20 tries in a row failed and it gave no sign of life for 3 days), failing (fail_count > 0), lagging (lag over 2 minutes), ok.';
+comment on column fedsender.instance_status.state is 'The first that holds: blocked (by domain_allow or domain_block), paused (instance_control), dead (its shared inbox is gone, or 20 tries in a row failed and it gave no sign of life for 3 days), failing (fail_count > 0, and no success since the last failure), lagging (lag over 2 minutes), ok.';
 comment on column fedsender.instance_status.ids_behind is 'Ids between its cursor and the newest activity, most of which may be for others.';
 comment on column fedsender.instance_status.lag is 'Age of the oldest activity behind its cursor. Up to a minute is how late the cursor is written where nothing was meant for it.';
 comment on column fedsender.instance_status.fail_count is 'Failed rounds less successes since.';

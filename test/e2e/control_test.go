@@ -192,6 +192,28 @@ func TestBlock_EndsWhenItExpires(t *testing.T) {
 	s.arrived(a, s.post())
 }
 
+func TestBlockAndPause_ThatARunningSenderIsToldOfEndByThemselves(t *testing.T) {
+	s := newScene(t, 3, 1)
+	a, b := s.world.Instances[0], s.world.Instances[1]
+	s.exec(`insert into fedsender.domain_block (domain, expires_at) values ($1, now() + interval '2 seconds')`, a)
+	s.exec(`select fedsender.pause($1, now() + interval '2 seconds')`, b)
+	first := s.post()
+	s.arrived(a, first)
+	s.arrived(b, first)
+}
+
+func TestInstanceWithoutACursor_BeginsAtTheHorizon(t *testing.T) {
+	s := newScene(t, 2, 1)
+	s.stop()
+	s.exec(`
+		with made as (insert into fedsender.instance (domain) values ('restored.example') returning id)
+		insert into fedsender.follower (actor_id, follower_ap_id, instance_id, inbox)
+		select $1, 'https://restored.example/u', id, 'https://restored.example/u/inbox' from made`, s.world.Actors[0])
+	s.exec(`delete from fedsender.queue_state q using fedsender.instance i where i.id = q.instance_id and i.domain = 'restored.example'`)
+	s.start(1)
+	s.arrived("restored.example", s.post())
+}
+
 func TestAllow_OnlyThoseOnTheListAreSentTo(t *testing.T) {
 	s := newScene(t, 3, 1)
 	a, b := s.world.Instances[0], s.world.Instances[1]

@@ -22,7 +22,7 @@ func TestHostileRows_AreDeadLetteredWithAReasonAndTheirNeighboursDelivered(t *te
 		{"badid", "badid", `{"id":"x"}`, "can't stand in a Signature header"},
 		{"array", "0", `["not", "an", "object"]`, "not a JSON object"},
 		{"number", "0", `42`, "not a JSON object"},
-		{"huge", "0", `{"id":"x","content":"` + strings.Repeat("a", 2<<20) + `"}`, "bytes long, more than 1048576"},
+		{"huge", "0", `{"id":"x","content":"` + strings.Repeat("a", 2<<20) + `"}`, "longer than 1048576 bytes"},
 	}
 	for _, b := range bodies {
 		s.exec(`
