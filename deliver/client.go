@@ -144,7 +144,7 @@ func newTransport(config Config, roots *x509.CertPool) *http.Transport {
 		connectTo: config.ConnectTo,
 	}
 	// HTTP/1.1 only: some servers lose the Host of HTTP/2 on its way to their application and then find the signature
-	// wrong (INTEROP 7.3.3, LemmyNet/activitypub-federation-rust#167). It also keeps a delivery a connection's only
+	// wrong (LemmyNet/activitypub-federation-rust#167). It also keeps a delivery a connection's only
 	// one, so that a server which stalls one does not stall the others.
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)

@@ -70,7 +70,7 @@ const (
 	maxRetryAfter = 24 * time.Hour // a longer one would outlast what operators expect of a mistaken header
 )
 
-// classify reads an answer that is no redirect to follow. INTEROP: the status decides, whatever the body does.
+// classify reads an answer that is no redirect to follow. The status decides, whatever the body does.
 func classify(status int, header http.Header, now time.Time) Outcome {
 	out := Outcome{Status: status}
 	switch {

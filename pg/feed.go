@@ -13,9 +13,8 @@ import (
 const (
 	// gapPatience is how long a gap may be a commit under way, which most are, before a fence is taken.
 	gapPatience = 20 * time.Millisecond
-	// batchRows and batchBytes bound one read of the head.
-	batchRows  = 500
-	batchBytes = 8 << 20
+	// batchRows bounds one read of the head.
+	batchRows = 1000
 )
 
 // Feed reads activities in the order of their ids, each once, up to the horizon: it never passes an id under which an
@@ -40,15 +39,14 @@ type Feed struct {
 	fence    *fence
 	asleep   *fence // taken by Settle
 	reload   bool   // the next read reports that everything must be loaded anew
-	rows     int    // to read at once
 }
 
 // Batch is what one read gave.
 type Batch struct {
-	Activities []Activity
-	Through    int64 // every id up to it is decided: returned or a hole
-	More       bool  // there is more to read at once
-	Waiting    bool  // a gap holds up activities that are visible: read again soon (see [Feed.Stopped])
+	Activities []Activity // without bodies
+	Through    int64      // every id up to it is decided: returned or a hole
+	More       bool       // there is more to read at once
+	Waiting    bool       // a gap holds up activities that are visible: read again soon (see [Feed.Stopped])
 	Changes    Changes
 }
 
@@ -57,7 +55,7 @@ type Batch struct {
 func NewFeed(ctx context.Context, db Querier, source Source, snapshot Snapshot, log *slog.Logger) (*Feed, error) {
 	f := &Feed{
 		db: db, watch: newWatch(db, source.ActivityTable, source.PreparesTransactions, log),
-		now: time.Now, snapshot: snapshot, rows: batchRows,
+		now: time.Now, snapshot: snapshot,
 	}
 	if err := db.QueryRow(ctx, `select horizon from fedsender.feed`).Scan(&f.head); err != nil {
 		return nil, fmt.Errorf("read the horizon: %w", err)
@@ -214,12 +212,13 @@ func (f *Feed) read(ctx context.Context) (r reading, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(`select horizon from fedsender.feed`).QueryRow(func(row pgx.Row) error { return row.Scan(&r.horizon) })
 	batch.Queue(`
-		select `+activityColumns+`, `+activityBody+`
+		select `+activityColumns+`, ''
 		from fedsender.source_activity
 		where id > $1
 		order by id
-		limit $2`, f.head, f.rows).Query(func(rows pgx.Rows) error {
-		r.activities, r.full, err = f.scan(rows)
+		limit $2`, f.head, batchRows).Query(func(rows pgx.Rows) error {
+		r.activities, err = pgx.CollectRows(rows, scanActivity)
+		r.full = len(r.activities) == batchRows
 		return err
 	})
 	queueChanges(batch, f.snapshot, &r.changes)
@@ -233,26 +232,4 @@ func (f *Feed) read(ctx context.Context) (r reading, err error) {
 		return r, fmt.Errorf("read activities: %w", err)
 	}
 	return r, nil
-}
-
-// scan keeps at most batchBytes and chooses how many rows the next read asks for.
-func (f *Feed) scan(rows pgx.Rows) (list []Activity, full bool, err error) {
-	bytes, read := 0, 0
-	for rows.Next() {
-		read++
-		if bytes >= batchBytes {
-			continue // the server sends it anyhow; the next read asks for fewer
-		}
-		a, err := scanActivity(rows)
-		if err != nil {
-			return nil, false, err
-		}
-		bytes += len(a.Body)
-		list = append(list, a)
-	}
-	full = read == f.rows || read > len(list)
-	if len(list) > 0 {
-		f.rows = min(batchRows, max(1, batchBytes/(bytes/len(list)+1)))
-	}
-	return list, full, rows.Err()
 }

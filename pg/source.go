@@ -34,9 +34,14 @@ type Activity struct {
 // Applications write these rows. A null in an array or a date that a time.Time can't be would be an error of the whole
 // read, of every row with it and for ever: nulls are passed over and dates are brought near.
 var activityColumns = `id, actor_id, coalesce(key_id, ''), ` + near("published_at") + `,
-	array(select i from unnest(send_inboxes) as i where i is not null),
-	array(select f from unnest(send_followers_of) as f where f is not null),
+	` + withoutNulls("send_inboxes") + `, ` + withoutNulls("send_followers_of") + `,
 	send_all_instances, xid::text::bigint`
+
+// withoutNulls is an array in one dimension and without nulls; the usual one costs no subquery.
+func withoutNulls(column string) string {
+	return `case when cardinality(` + column + `) = 0 then ` + column + ` when array_ndims(` + column + `) = 1 then array_remove(` + column + `, null)
+	  else array(select x from unnest(` + column + `) as x where x is not null) end`
+}
 
 // activityBody cuts what is too long to be sent, so that a body of any size costs no memory: 1 MiB is the limit, and a
 // character more tells that it was passed.

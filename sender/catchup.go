@@ -13,9 +13,11 @@ import (
 
 const (
 	// chunkRows is how many activities the catch-up reads at once, without bodies.
-	chunkRows = 1000
+	chunkRows = 2000
 	// chunkCount is how many chunks are kept: about 300 bytes a row.
 	chunkCount = 16
+	// manyPlaces is from when on it costs less to ask a row for all its targets, of which there may be thousands.
+	manyPlaces = 256
 	// bodiesAtOnce bounds the bodies that one round reads of one chunk.
 	bodiesAtOnce = 256
 )
@@ -169,13 +171,36 @@ type share struct {
 	place   place
 	wants   []want
 	through int64
+	full    bool
+}
+
+// take adds a row that is for the slot, unless it has no room or the round no more bodies: then the share ends before it.
+func (s *share) take(ch *chunk, i int, inboxes []worker.Inbox, bodies map[int64]*worker.Activity) {
+	row := &ch.rows[i]
+	if inboxes = s.place.slot.wanted(row, inboxes); len(inboxes) == 0 {
+		return
+	}
+	_, known := bodies[row.ID]
+	if len(s.wants) == s.place.room || !known && len(bodies) == bodiesAtOnce {
+		s.through, s.full = row.ID-1, true
+		return
+	}
+	if !known {
+		bodies[row.ID] = nil
+	}
+	s.wants = append(s.wants, want{i, inboxes})
 }
 
 func (c *catchup) serve(ctx context.Context, ch *chunk, places []place) error {
 	shares := make([]share, len(places))
-	bodies := map[int64]*worker.Activity{}
 	for i, p := range places {
-		shares[i] = c.share(ch, p, bodies)
+		shares[i] = share{place: p, through: ch.through}
+	}
+	bodies := map[int64]*worker.Activity{}
+	if len(places) < manyPlaces {
+		c.shareBySlot(ch, shares, bodies)
+	} else {
+		c.shareByRow(ch, shares, bodies)
 	}
 	if err := c.prepare(ctx, ch, bodies); err != nil {
 		return err
@@ -184,26 +209,33 @@ func (c *catchup) serve(ctx context.Context, ch *chunk, places []place) error {
 	return nil
 }
 
-// share decides which rows of the chunk a slot gets: as many as it has room for and the round has bodies for.
-func (c *catchup) share(ch *chunk, p place, bodies map[int64]*worker.Activity) share {
-	s := share{place: p, through: ch.through}
-	for i := ch.find(p.at + 1); i < len(ch.rows); i++ {
-		row := &ch.rows[i]
-		inboxes := p.slot.wanted(row, c.engine.index.For(ch.questions[i], p.slot.id))
-		if len(inboxes) == 0 {
-			continue
+// shareBySlot asks of each row whether it is for each slot: cheap where few are behind, whatever the number of targets.
+func (c *catchup) shareBySlot(ch *chunk, shares []share, bodies map[int64]*worker.Activity) {
+	for n := range shares {
+		s := &shares[n]
+		for i := ch.find(s.place.at + 1); i < len(ch.rows) && !s.full; i++ {
+			s.take(ch, i, c.engine.index.For(ch.questions[i], s.place.slot.id), bodies)
 		}
-		_, known := bodies[row.ID]
-		if len(s.wants) == p.room || !known && len(bodies) == bodiesAtOnce {
-			s.through = row.ID - 1
-			break
-		}
-		if !known {
-			bodies[row.ID] = nil
-		}
-		s.wants = append(s.wants, want{i, inboxes})
 	}
-	return s
+}
+
+// shareByRow asks of each row once whom it is for: its cost does not grow with the number of slots that are behind. They
+// are in the order of their positions.
+func (c *catchup) shareByRow(ch *chunk, shares []share, bodies map[int64]*worker.Activity) {
+	byID := make(map[int32]*share, len(shares))
+	for n := range shares {
+		byID[shares[n].place.slot.id] = &shares[n]
+	}
+	for i := ch.find(shares[0].place.at + 1); i < len(ch.rows); i++ {
+		row := &ch.rows[i]
+		want := func(id int32) bool {
+			s := byID[id]
+			return s != nil && !s.full && s.place.at < row.ID
+		}
+		c.engine.index.Targets(query(row), want, func(id int32, inboxes []worker.Inbox) {
+			byID[id].take(ch, i, inboxes, bodies)
+		})
+	}
 }
 
 // prepare fills in the activities whose ids are in bodies. What can't be sent, or is gone, stays nil.

@@ -12,6 +12,10 @@ import (
 const (
 	// busyPoll is how often a busy process looks for activities; a hundredth of what a receiver needs to answer.
 	busyPoll = 5 * time.Millisecond
+	// crowdedPoll is for more than crowdedAt activities a second: then a look costs the writers, whose processors Postgres
+	// runs on, and there is always a commit under way that leaves a gap.
+	crowdedPoll = 40 * time.Millisecond
+	crowdedAt   = 200
 	// gapPoll is for gaps, most of which are commits that end within milliseconds.
 	gapPoll = 3 * time.Millisecond
 	// slowestGapPoll is for gaps of transactions that stay open: each read brings all that waits behind the gap, in vain.
@@ -24,6 +28,8 @@ const (
 	preparedPoll = 100 * time.Millisecond
 	// settleFor bounds the wait for transactions that were open when the bell was armed; idlePoll covers the rest.
 	settleFor = time.Second
+	// maxFindings bounds how many targets wait for the bodies of their activities.
+	maxFindings = 50_000
 	// disarmAt is how many activities a second make the bell cost writers more than it brings.
 	disarmAt = 20
 )
@@ -115,14 +121,28 @@ func (h *head) rewind(ctx context.Context) error {
 	})
 }
 
-// offer decides whom the activities are for. It goes on trying until the database has answered: the feed does not give
-// them again.
+// offer decides whom the activities are for, reads the bodies of those that are for somebody here, and offers them. It
+// goes on trying until the database has answered: the feed does not give them again.
 func (h *head) offer(ctx context.Context, batch *pg.Batch) error {
 	e := h.engine
 	e.dispatcher.setReading(batch.Through)
+	var wanted []finding
+	count := 0
 	for i := range batch.Activities {
-		if err := e.offer(ctx, &batch.Activities[i]); err != nil {
+		row := &batch.Activities[i]
+		found, err := e.find(ctx, row)
+		if err != nil {
 			return err
+		}
+		if len(found) > 0 {
+			wanted = append(wanted, finding{row, found})
+			count += len(found)
+		}
+		if len(wanted) == bodiesAtOnce || count > maxFindings || i == len(batch.Activities)-1 {
+			if err := e.offer(ctx, wanted); err != nil {
+				return err
+			}
+			wanted, count = wanted[:0], 0
 		}
 	}
 	last := time.Time{}
@@ -149,6 +169,8 @@ func (h *head) pace(ctx context.Context, batch *pg.Batch, rung bool) (time.Durat
 	switch {
 	case batch.More:
 		return 0, nil
+	case h.crowded(now):
+		return max(crowdedPoll, gapWait(h.feed.Stopped())), nil
 	case batch.Waiting:
 		return gapWait(h.feed.Stopped()), nil
 	case now.Sub(h.active) < busyFor:
@@ -160,6 +182,11 @@ func (h *head) pace(ctx context.Context, batch *pg.Batch, rung bool) (time.Durat
 		return idlePoll, nil
 	}
 	return h.settle(ctx, now)
+}
+
+// crowded says whether so many activities come that reading each at once would cost their writers more than it brings.
+func (h *head) crowded(now time.Time) bool {
+	return h.count >= crowdedAt && now.Sub(h.second) <= time.Second
 }
 
 // gapWait is a tenth of how long a gap has been there, so that it delays activities by little more than it must.
@@ -206,31 +233,55 @@ func (h *head) tally(ctx context.Context, n int, now time.Time) error {
 	return pg.Disarm(ctx, h.engine.pool)
 }
 
-// offer gives one activity to the workers that it is for. It is called for each activity once, in order.
-func (e *engine) offer(ctx context.Context, a *pg.Activity) error {
+// finding is an activity with the instances that are held here and should have it.
+type finding struct {
+	row   *pg.Activity
+	found []target
+}
+
+// find says which of the instances that are held one activity is for, and makes those that it brings into being. It is
+// called for each activity once, in order.
+func (e *engine) find(ctx context.Context, a *pg.Activity) ([]target, error) {
 	found, unknown, bad := e.targetsAtHead(query(a))
 	if len(unknown) > 0 {
 		refused, err := e.adopt(ctx, a.ID, unknown)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		bad = append(bad, refused...)
 	}
 	for _, b := range bad {
 		e.dispatcher.addLetter(a.ID, b.Inbox, b.Reason)
 	}
-	if len(found) == 0 {
+	return found, nil
+}
+
+// offer gives activities to the workers that they are for, in order. One that was deleted meanwhile is for nobody.
+func (e *engine) offer(ctx context.Context, wanted []finding) error {
+	if len(wanted) == 0 {
 		return nil
 	}
-	activity, reason, err := e.prepare(ctx, a)
+	ids := make([]int64, len(wanted))
+	for i, w := range wanted {
+		ids[i] = w.row.ID
+	}
+	prepared := make(map[int64]*worker.Activity, len(wanted))
+	err := e.insist(ctx, "could not read the bodies of activities; trying again", func(ctx context.Context) error {
+		return e.eachActivity(ctx, ids, func(row *pg.Activity, activity *worker.Activity, reason string) {
+			if reason != "" {
+				e.dispatcher.addLetter(row.ID, "", reason)
+			}
+			prepared[row.ID] = activity
+		})
+	})
 	if err != nil {
 		return err
 	}
-	if reason != "" {
-		e.dispatcher.addLetter(a.ID, "", reason)
-		return nil
+	for _, w := range wanted {
+		if activity := prepared[w.row.ID]; activity != nil {
+			e.dispatcher.offer(activity, w.row, w.found)
+		}
 	}
-	e.dispatcher.offer(activity, a, found)
 	return nil
 }
 

@@ -45,6 +45,16 @@ func (b *bench) inserts(span time.Duration) float64 {
 	return float64(count.Load()) / time.Since(began).Seconds()
 }
 
+// settled waits until the senders have nothing to do: what was written before them is passed by every cursor.
+func (b *bench) settled() {
+	b.tb.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, 3*time.Minute)
+	defer cancel()
+	if err := b.WaitSettled(ctx); err != nil {
+		b.tb.Fatal(err)
+	}
+}
+
 // price is what the application's inserts a second are in three worlds.
 type price struct{ bare, trigger, senders float64 }
 
@@ -65,6 +75,7 @@ func (b *bench) price(rounds, senders int, span time.Duration) price {
 		exec(`alter table fedsender.activity enable trigger ring`)
 		p.trigger += b.inserts(span) / float64(rounds)
 		running := b.start(senders)
+		b.settled()
 		p.senders += b.inserts(span) / float64(rounds)
 		for _, s := range running {
 			if err := s.Stop(b.ctx); err != nil {
