@@ -140,7 +140,7 @@ func TestUnusable_AnActivityThatCannotBePreparedIsADeadLetterAtOnce(t *testing.T
 		"half a key":                   {activity{pem: rsaPEM()[:400]}, "is not PEM"},
 		"a key id that breaks out":     {activity{keyID: `https://sender.example/u",headers="date`}, "can't stand in a Signature header"},
 		"a key id with a line break":   {activity{keyID: "https://sender.example/u\r\nX-Evil: 1"}, "can't stand in a Signature header"},
-		"a body of 2 MiB":              {activity{body: object(2 << 20)}, "more than 1048576"},
+		"a body of 2 MiB":              {activity{body: object(2 << 20)}, "longer than 1048576 bytes"},
 		"a body that is an array":      {activity{body: `[{"id":"x"}]`}, "not a JSON object"},
 		"a body that is a string":      {activity{body: `"x"`}, "not a JSON object"},
 		"a body that is no JSON":       {activity{body: `{"id":`}, "not a JSON object"},
