@@ -31,7 +31,6 @@ type engine struct {
 
 	pool        *pgxpool.Pool
 	leaseConfig *pgx.ConnConfig
-	source      pg.Source
 	client      *deliver.Client
 	policy      deliver.Policy
 

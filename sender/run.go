@@ -145,14 +145,14 @@ func (e *engine) open(ctx context.Context) (*pg.Feed, error) {
 	if err := pg.CheckSchema(ctx, e.pool); err != nil {
 		return nil, err
 	}
-	var err error
-	if e.source, err = pg.ReadSource(ctx, e.pool); err != nil {
+	source, err := pg.ReadSource(ctx, e.pool)
+	if err != nil {
 		return nil, err
 	}
-	if want := e.config.Source; want != "" && want != "auto" && want != e.source.Name {
-		return nil, &ConfigError{Variable: "SENDER_SOURCE", Problem: fmt.Sprintf("is %s, but the schema is made for %s; unset it", want, e.source.Name)}
+	if want := e.config.Source; want != "" && want != "auto" && want != source.Name {
+		return nil, &ConfigError{Variable: "SENDER_SOURCE", Problem: fmt.Sprintf("is %s, but the schema is made for %s; unset it", want, source.Name)}
 	}
-	feed, err := pg.NewFeed(ctx, e.pool, e.source, pg.Snapshot{}, e.log)
+	feed, err := pg.NewFeed(ctx, e.pool, source, pg.Snapshot{}, e.log)
 	if err != nil {
 		return nil, err
 	}
