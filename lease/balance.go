@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -16,6 +17,7 @@ const (
 	held
 	draining  // Handler.Release is under way
 	unlocking // nothing of it is under way; the next flush unlocks it
+	refused   // the same, after Handler.Acquired failed
 )
 
 // adoption is a leftover that we took although it is owner's. It stays here while owner stays the owner: who did not take
@@ -111,6 +113,7 @@ func (k *Keeper) giveUp(picks []int32, now time.Time) {
 		case own:
 			delete(k.adopted, id)
 		case k.keepsAdopted(id, now) && excess <= 0:
+		case k.settling[k.plan.ownerOf(id)] && excess <= 0: // it would wait there
 		default:
 			ids = append(ids, id)
 			excess--
@@ -189,7 +192,7 @@ func (k *Keeper) lock(ids []int32) []int32 {
 		then := held
 		if err := k.cfg.Handler.Acquired(k.term.ctx, all); err != nil {
 			k.complain("could not begin with leased instances; they are given back", err)
-			then = unlocking
+			then = refused
 		}
 		k.results.add(result{ids: all, then: then})
 	})
@@ -209,23 +212,36 @@ func (k *Keeper) handle(calls func()) {
 	})
 }
 
-// drain lets the Handler finish ids, in parts, so that one slow receiver holds up few others. The heartbeat goes on.
+// drain lets the Handler finish ids; each part of them is unlocked when it is done. The heartbeat goes on.
 func (k *Keeper) drain(ids []int32) {
+	if len(ids) == 0 {
+		return
+	}
 	slices.Sort(ids)
-	for part := range slices.Chunk(ids, drainChunk) {
-		for _, id := range part {
-			k.leases[id] = draining
+	for _, id := range ids {
+		k.leases[id] = draining
+	}
+	patience := k.drainFor
+	k.handle(func() {
+		ctx, cancel := context.WithTimeout(k.term.ctx, patience)
+		defer cancel()
+		rest := make(map[int32]bool, len(ids))
+		for _, id := range ids {
+			rest[id] = true
 		}
-		patience := k.drainFor
-		k.handle(func() {
-			ctx, cancel := context.WithTimeout(k.term.ctx, patience)
-			defer cancel()
-			if err := k.cfg.Handler.Release(ctx, part); err != nil {
-				k.complain("could not write all cursors of instances that go to another process; it may send some activities again", err)
+		err := k.cfg.Handler.Release(ctx, ids, func(part []int32) {
+			for _, id := range part {
+				delete(rest, id)
 			}
 			k.results.add(result{ids: part, then: unlocking})
 		})
-	}
+		if err != nil {
+			k.complain("could not write all cursors of instances that go to another process; it may send some activities again", err)
+		}
+		if len(rest) > 0 {
+			k.results.add(result{ids: slices.Collect(maps.Keys(rest)), then: unlocking})
+		}
+	})
 }
 
 // finish takes in Handler calls that ended.
@@ -233,9 +249,6 @@ func (k *Keeper) finish() {
 	var late []int32
 	for _, r := range k.results.take() {
 		for _, id := range r.ids {
-			if k.leases[id] == draining {
-				k.ring = true
-			}
 			k.leases[id] = r.then
 			if r.then == held && k.leaving {
 				late = append(late, id)
@@ -251,7 +264,7 @@ func (k *Keeper) finish() {
 func (k *Keeper) unlock() {
 	var ids []int32
 	for id, s := range k.leases {
-		if s == unlocking {
+		if s == unlocking || s == refused {
 			ids = append(ids, id)
 		}
 	}
@@ -263,10 +276,14 @@ func (k *Keeper) unlock() {
 		}
 		k.term.extend(start)
 		for _, id := range chunk {
+			if k.leases[id] == refused {
+				k.retryAt = time.Time{} // in the next round
+			} else {
+				k.freed(id)
+			}
 			delete(k.leases, id)
 			delete(k.adopted, id)
 		}
-		k.retryAt = time.Time{}
 	}
 }
 
@@ -279,6 +296,9 @@ func (k *Keeper) leave() error {
 		k.complain("could not tell that this process leaves; its instances wait 5 s for another", err)
 	}
 	clear(k.adopted)
+	k.ringOut()
+	others := slices.DeleteFunc(slices.Clone(k.members), func(id string) bool { return id == k.cfg.ID })
+	k.plan = assign(k.ids, others)
 	k.giveUp(nil, time.Now())
 	k.flush()
 	beat := time.NewTicker(beatEvery)

@@ -29,10 +29,12 @@ type server struct {
 	tries     int // ids asked for, all processes together
 	beats     int
 	quiet     bool // bells are lost
+	freed     map[int32]time.Time
+	gap       time.Duration // the longest time that an instance was without a holder after it was unlocked
 }
 
 func newServer(instances int) *server {
-	v := &server{locks: map[int32]*session{}}
+	v := &server{locks: map[int32]*session{}, freed: map[int32]time.Time{}}
 	for i := range instances {
 		v.instances = append(v.instances, int32(i+1))
 	}
@@ -157,7 +159,7 @@ func (s *session) Lock(ctx context.Context, ids []int32) ([]int32, error) {
 	s.v.mu.Lock()
 	defer s.v.mu.Unlock()
 	s.v.tries += len(ids)
-	if len(ids) > 5000 {
+	if len(ids) > 50_000 {
 		return nil, errors.New("too many in one statement")
 	}
 	if s.lockErr != nil {
@@ -169,6 +171,10 @@ func (s *session) Lock(ctx context.Context, ids []int32) ([]int32, error) {
 		case nil:
 			s.v.locks[id] = s
 			got = append(got, id)
+			if at, ok := s.v.freed[id]; ok {
+				s.v.gap = max(s.v.gap, time.Since(at))
+				delete(s.v.freed, id)
+			}
 		case s:
 			panic(fmt.Sprintf("%s locks %d twice", s.id, id))
 		}
@@ -187,6 +193,7 @@ func (s *session) Unlock(ctx context.Context, ids []int32) error {
 			panic(fmt.Sprintf("%s unlocks %d that it does not hold or still sends for", s.id, id))
 		}
 		delete(s.v.locks, id)
+		s.v.freed[id] = time.Now()
 	}
 	return nil
 }
@@ -200,7 +207,7 @@ func (s *session) Beat(ctx context.Context) ([]lease.Peer, error) {
 	s.v.beats++
 	var peers []lease.Peer
 	for _, o := range s.v.sessions {
-		p := lease.Peer{ID: o.id, PID: o.pid, Since: o.since, Mine: true, Self: o == s, Leaving: o.leaving}
+		p := lease.Peer{ID: o.id, PID: o.pid, Since: o.since, Mine: true, Self: o == s, Leaving: o.leaving, Age: time.Since(o.since)}
 		if o != s {
 			p.IdleFor = time.Since(o.last)
 		}
@@ -209,20 +216,23 @@ func (s *session) Beat(ctx context.Context) ([]lease.Peer, error) {
 	return peers, nil
 }
 
-func (s *session) Ring(ctx context.Context, _ string) error {
+func (s *session) Ring(ctx context.Context, payload string) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
-	s.v.ring()
+	if len(payload) >= 8000 {
+		panic("payload string too long")
+	}
+	s.v.ring(payload)
 	return nil
 }
 
-func (v *server) ring() {
+func (v *server) ring(payload string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, o := range v.sessions {
 		if !v.quiet {
-			o.keeper.Wake()
+			o.keeper.Hear(payload)
 		}
 	}
 }
@@ -290,7 +300,7 @@ func (s *session) Acquired(_ context.Context, ids []int32) error {
 	return nil
 }
 
-func (s *session) Release(ctx context.Context, ids []int32) error {
+func (s *session) Release(ctx context.Context, ids []int32, released func([]int32)) error {
 	s.v.mu.Lock()
 	drain := s.drain
 	s.v.mu.Unlock()
@@ -309,6 +319,7 @@ func (s *session) Release(ctx context.Context, ids []int32) error {
 		delete(s.active, id)
 		s.moves++
 	}
+	released(ids)
 	return err
 }
 

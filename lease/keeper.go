@@ -37,10 +37,8 @@ const (
 	hungAfter = 30 * time.Second
 	// drainTimeout leaves a new process its share within 10 s, however slow a receiver is.
 	drainTimeout = 8 * time.Second
-	// lockChunk keeps one statement (measured: 2 ms a thousand locks) far below its time-out of 2 s.
-	lockChunk = 5000
-	// drainChunk is how many instances wait for their slowest one before they are handed over.
-	drainChunk = 256
+	// lockChunk lets one statement do (measured: 2 ms a thousand locks) and keeps it far below its time-out of 2 s.
+	lockChunk = 50_000
 	// rotateEvery gives every instance its turn where there are more instances than locks.
 	rotateEvery = time.Minute
 )
@@ -60,10 +58,12 @@ type Config struct {
 // Keeper holds the leases of one process on one session. Its methods are safe for several goroutines;
 // Run may be called once.
 type Keeper struct {
-	cfg    Config
-	term   *term
-	wake   chan struct{}
-	status atomic.Pointer[Status]
+	cfg  Config
+	term *term
+	wake chan struct{}
+	// offered says that others gave up something for us.
+	offered chan struct{}
+	status  atomic.Pointer[Status]
 
 	results results
 	group   conc.WaitGroup
@@ -76,15 +76,19 @@ type Keeper struct {
 	leases   map[int32]state
 	adopted  map[int32]adoption
 	warned   map[string]bool // peers that should be ended and can't be
+	settling map[string]bool // peers that began a moment ago and take nothing yet
 	joined   bool
+	settled  bool // and the others know
 	failed   bool // the last heartbeat
 	leaving  bool
 	drainFor time.Duration
-	ring     bool      // the others should know
-	last     time.Time // start of the last round
-	began    time.Time // of Run
-	retryAt  time.Time // when to ask again for what we own and could not lock
-	noLocks  time.Time // until then nothing is locked: the last statement failed
+	ring     bool            // the others should know
+	takers   map[string]bool // peers for whom something was unlocked
+	takeNext time.Time       // the earliest look at what was offered
+	last     time.Time       // start of the last round
+	began    time.Time       // of Run
+	retryAt  time.Time       // when to ask again for what we own and could not lock
+	noLocks  time.Time       // until then nothing is locked: the last statement failed
 	sweepAt  time.Time
 	sweeps   int // since the last change or find
 }
@@ -110,6 +114,9 @@ func New(ctx context.Context, cfg Config) *Keeper {
 		cfg:      cfg,
 		term:     newTerm(ctx, cfg.Wall),
 		wake:     make(chan struct{}, 1),
+		offered:  make(chan struct{}, 1),
+		takers:   map[string]bool{},
+		settling: map[string]bool{},
 		leases:   map[int32]state{},
 		adopted:  map[int32]adoption{},
 		warned:   map[string]bool{},
@@ -128,7 +135,7 @@ func (k *Keeper) Valid() bool { return k.term.valid() }
 // run under it. It lives on during a graceful end, until the last lease is given up.
 func (k *Keeper) Context() context.Context { return k.term.ctx }
 
-// Wake tells that fedsender_lease was rung or that Handler.Instances changed. It never blocks.
+// Wake tells that Handler.Instances changed. It never blocks.
 func (k *Keeper) Wake() {
 	select {
 	case k.wake <- struct{}{}:
@@ -158,7 +165,7 @@ func (k *Keeper) supervise(ctx context.Context) error {
 	})
 	k.began = time.Now()
 	k.retryAt = k.began.Add(settle)
-	due, rung := k.began, false
+	due, rung, offered := k.began, false, false
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -174,11 +181,25 @@ func (k *Keeper) supervise(ctx context.Context) error {
 			if at := k.answerAt(); at.Before(due) {
 				due = at
 			}
+		case <-k.offered:
+			offered = true
 		case <-timer.C:
-			k.round(rung)
-			due, rung = k.nextAt(), false
+			if now := time.Now(); offered && !now.Before(k.takeAt()) {
+				offered = false
+				if k.take(rung) {
+					due = now
+				}
+			}
+			if !time.Now().Before(due) {
+				k.round(rung)
+				due, rung = k.nextAt(), false
+			}
 		}
-		timer.Reset(time.Until(due))
+		if at := k.takeAt(); offered && at.Before(due) {
+			timer.Reset(time.Until(at))
+		} else {
+			timer.Reset(time.Until(due))
+		}
 	}
 }
 
@@ -193,6 +214,14 @@ func (k *Keeper) answerAt() time.Time {
 		return gap
 	}
 	return at
+}
+
+// takeAt is the earliest moment for a look at what was offered.
+func (k *Keeper) takeAt() time.Time {
+	if start := k.began.Add(settle); k.takeNext.Before(start) {
+		return start
+	}
+	return k.takeNext
 }
 
 // nextAt counts from the start of the last round, so that slow calls do not stretch the interval.
@@ -222,9 +251,12 @@ func (k *Keeper) round(rung bool) {
 	if !k.term.valid() {
 		return
 	}
-	changed := k.observe(peers)
-	if changed && (!rung || !k.joined) {
+	changed, late := k.observe(peers)
+	if late && !rung && k.joined {
 		k.ring = true // who was woken by a bell need not ring for the same news
+	}
+	if !k.settled && !k.last.Before(k.began.Add(settle)) {
+		k.settled, k.ring = true, len(k.members) > 1
 	}
 	k.joined = true
 	k.balance(changed || rung)
@@ -232,17 +264,10 @@ func (k *Keeper) round(rung bool) {
 	k.report()
 }
 
-// flush unlocks what was released, and rings if there is news.
+// flush unlocks what was released and tells those who should take it.
 func (k *Keeper) flush() {
 	k.unlock()
-	if !k.ring {
-		return
-	}
-	if err := k.cfg.Session.Ring(k.term.ctx, k.cfg.ID); err != nil {
-		k.complain("could not ring for the other processes; they look again within 5 s", err)
-		return
-	}
-	k.ring = false
+	k.ringOut()
 }
 
 func (k *Keeper) report() {

@@ -258,7 +258,7 @@ func TestKeeper_NewInstancesAreTakenWhenWoken(t *testing.T) {
 		a, b := v.start(t, "a"), v.start(t, "b")
 		pass(time.Second)
 		v.set(func() { v.instances = append(slices.Clone(v.instances[1:]), 500, 501) })
-		v.ring()
+		v.ring("")
 		pass(200 * time.Millisecond)
 		if n := v.held(a) + v.held(b); n != 101 {
 			t.Errorf("%d of 101 are held", n)

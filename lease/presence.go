@@ -8,20 +8,27 @@ import (
 // errGhost is why a session of our own id, older than ours, is ended.
 var errGhost = errors.New("an older session of this process still holds leases")
 
-// observe updates who is present and ends sessions that hang. It says whether membership changed.
-func (k *Keeper) observe(peers []Peer) bool {
+// observe updates who is present and ends sessions that hang. It says whether membership changed, and whether others
+// should hear of that: who begins tells them itself when it is ready.
+func (k *Keeper) observe(peers []Peer) (changed, late bool) {
 	present := []string{k.cfg.ID}
 	var self Peer
+	clear(k.settling)
 	for _, p := range peers {
 		if p.Self {
 			self = p
 		} else if p.ID != k.cfg.ID && !p.Leaving && p.IdleFor < hungAfter {
 			present = append(present, p.ID)
+			if p.Age < settle {
+				k.settling[p.ID] = true
+			}
 		}
 	}
 	slices.Sort(present)
 	present = slices.Compact(present)
-	changed := !slices.Equal(present, k.members)
+	changed = !slices.Equal(present, k.members)
+	late = slices.ContainsFunc(k.members, func(id string) bool { return !slices.Contains(present, id) }) ||
+		slices.ContainsFunc(present, func(id string) bool { return !k.settling[id] && !slices.Contains(k.members, id) })
 	k.members = present
 	for _, p := range peers {
 		switch {
@@ -32,7 +39,7 @@ func (k *Keeper) observe(peers []Peer) bool {
 			k.end(p, errors.New("no heartbeat for "+p.IdleFor.String()))
 		}
 	}
-	return changed
+	return changed, late
 }
 
 // end terminates a session that keeps leases and can't use them.

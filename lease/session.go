@@ -16,6 +16,7 @@ type Peer = struct {
 	ID      string        // drawn at the start of the process, never used twice
 	PID     int32         // of the server's backend
 	Since   time.Time     // start of that backend, by the server's clock; zero where it is hidden from our role
+	Age     time.Duration // of the session; where it is hidden, longer than any
 	IdleFor time.Duration // since the session's last statement; 0 for ourselves and where it is hidden
 	Mine    bool          // the session has our own role: we may end it
 	Self    bool          // the very session that was asked
@@ -32,7 +33,7 @@ type Session interface {
 	Unlock(ctx context.Context, ids []int32) error
 	// Beat is the heartbeat: who has a lease session, ourselves included.
 	Beat(ctx context.Context) ([]Peer, error)
-	// Ring makes every process call Keeper.Wake.
+	// Ring makes every process, this one included, call Keeper.Hear with the payload, of less than 8,000 bytes.
 	Ring(ctx context.Context, payload string) error
 	// Leave makes Peer.Leaving true for all others; the locks stay.
 	Leave(ctx context.Context) error
@@ -50,9 +51,11 @@ type Handler interface {
 	// Acquired is called when ids are held: read their state and begin. After an error they are unlocked
 	// and tried again; nothing of them may be under way then.
 	Acquired(ctx context.Context, ids []int32) error
-	// Release drains ids and writes their cursors. It returns only when nothing of them is in flight, with or
-	// without an error; when ctx ends it cancels what is in flight. Afterwards they are unlocked.
-	Release(ctx context.Context, ids []int32) error
+	// Release drains ids and writes their cursors. It calls released for each part of them as soon as nothing of that
+	// is in flight and its cursors are written, or could not be: then the part is unlocked. When ctx ends it cancels
+	// what is in flight. It returns when nothing of ids is in flight, with or without an error; what it did not
+	// name by then is unlocked too.
+	Release(ctx context.Context, ids []int32, released func(part []int32)) error
 }
 
 // Waiter may be implemented by a Handler. Where there are more instances than locks, those that it returns

@@ -61,7 +61,9 @@ func Disarm(ctx context.Context, q Querier) error {
 
 // Bells are called for notifications, from one goroutine; they must not block.
 type Bells struct {
-	Activity, Change, Lease, Doorbell func()
+	Activity, Change, Doorbell func()
+	// Lease is told what [LeaseSession.Ring] was; empty after it had to connect again.
+	Lease func(payload string)
 }
 
 // Listen hears the bells until ctx ends. After it had to connect again it rings them all, because some may have been
@@ -86,13 +88,13 @@ func Listen(ctx context.Context, config *pgx.ConnConfig, bells Bells, log *slog.
 			}
 		},
 	}
-	for channel, ring := range map[string]func(){
-		"fedsender_activity": bells.Activity,
-		"fedsender_change":   bells.Change,
+	for channel, ring := range map[string]bell{
+		"fedsender_activity": plain(bells.Activity),
+		"fedsender_change":   plain(bells.Change),
 		"fedsender_lease":    bells.Lease,
-		"fedsender_doorbell": bells.Doorbell,
+		"fedsender_doorbell": plain(bells.Doorbell),
 	} {
-		listener.Handle(channel, bell(ring))
+		listener.Handle(channel, ring)
 	}
 	if err := listener.Listen(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("listen: %w", err)
@@ -101,14 +103,16 @@ func Listen(ctx context.Context, config *pgx.ConnConfig, bells Bells, log *slog.
 }
 
 // bell rings for each notification, and once after connecting.
-type bell func()
+type bell func(payload string)
 
-func (b bell) HandleNotification(context.Context, *pgconn.Notification, *pgx.Conn) error {
-	b()
+func plain(ring func()) bell { return func(string) { ring() } }
+
+func (b bell) HandleNotification(_ context.Context, n *pgconn.Notification, _ *pgx.Conn) error {
+	b(n.Payload)
 	return nil
 }
 
 func (b bell) HandleBacklog(context.Context, string, *pgx.Conn) error {
-	b()
+	b("")
 	return nil
 }

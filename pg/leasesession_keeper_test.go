@@ -18,9 +18,13 @@ import (
 // holder has nothing to do with what it is given.
 type holder struct{ ids []int32 }
 
-func (h holder) Instances() []int32                         { return h.ids }
-func (h holder) Acquired(context.Context, []int32) error    { return nil }
-func (h holder) Release(_ context.Context, _ []int32) error { return nil }
+func (h holder) Instances() []int32                      { return h.ids }
+func (h holder) Acquired(context.Context, []int32) error { return nil }
+
+func (h holder) Release(_ context.Context, ids []int32, released func([]int32)) error {
+	released(ids)
+	return nil
+}
 
 // process is a keeper on a session of its own.
 type process struct {
@@ -41,7 +45,7 @@ func startProcess(t *testing.T, config *pgx.ConnConfig, id string, ids []int32) 
 	listening, deafen := context.WithCancel(t.Context())
 	nothing := func() {}
 	work.Go(func() {
-		_ = pg.Listen(listening, config, pg.Bells{Lease: p.keeper.Wake, Activity: nothing, Change: nothing, Doorbell: nothing}, quiet())
+		_ = pg.Listen(listening, config, pg.Bells{Lease: p.keeper.Hear, Activity: nothing, Change: nothing, Doorbell: nothing}, quiet())
 	})
 	t.Cleanup(func() { stop(); deafen(); work.Wait() })
 	return p

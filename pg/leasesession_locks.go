@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ type LeasePeer = struct {
 	ID      string        // of the process
 	PID     int32         // of the server's backend
 	Since   time.Time     // start of that backend; zero where it is hidden from our role
+	Age     time.Duration // of the session; where it is hidden, longer than any
 	IdleFor time.Duration // since the session's last statement; 0 for ourselves and where it is hidden
 	Mine    bool          // our role may end the session
 	Self    bool          // the very session that was asked
@@ -167,6 +169,7 @@ func (s *LeaseSession) peers(ctx context.Context) ([]LeasePeer, error) {
 			application_name,
 			pid,
 			(extract(epoch from backend_start) * 1000000)::bigint,
+			(extract(epoch from clock_timestamp()) * 1000000)::bigint,
 			coalesce((extract(epoch from clock_timestamp() - state_change) * 1000000)::bigint, 0),
 			coalesce(pg_has_role(usesysid, 'usage'), false),
 			pid = pg_backend_pid()
@@ -179,13 +182,15 @@ func (s *LeaseSession) peers(ctx context.Context) ([]LeasePeer, error) {
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (p LeasePeer, err error) {
 		var name string
 		var since *int64
-		var idle int64
-		if err := row.Scan(&name, &p.PID, &since, &idle, &p.Mine, &p.Self); err != nil {
+		var clock, idle int64
+		if err := row.Scan(&name, &p.PID, &since, &clock, &idle, &p.Mine, &p.Self); err != nil {
 			return p, err
 		}
 		p.ID, p.Leaving = strings.CutSuffix(strings.TrimPrefix(name, LeasePrefix), leavingSuffix)
+		p.Age = math.MaxInt64
 		if since != nil {
 			p.Since = time.UnixMicro(*since)
+			p.Age = time.Duration(clock-*since) * time.Microsecond
 		}
 		if !p.Self {
 			p.IdleFor = max(0, time.Duration(idle)*time.Microsecond)

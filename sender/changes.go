@@ -152,6 +152,12 @@ func (e *engine) wakeKeeper() {
 	}
 }
 
+func (e *engine) hearLeases(payload string) {
+	if keeper := e.keeper.Load(); keeper != nil {
+		keeper.Hear(payload)
+	}
+}
+
 func (e *engine) rereadLists(ctx context.Context) error {
 	allow, block, err := pg.ReadLists(ctx, e.pool)
 	if err != nil {

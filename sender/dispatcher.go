@@ -203,9 +203,9 @@ func (d *dispatcher) finish(s *slot, delivery worker.Delivery, outcome worker.Ou
 		s.worker.Done(now, delivery, outcome)
 		d.look(s, now)
 	}
-	if s.draining && s.inFlight == 0 && s.drained != nil {
-		close(s.drained)
-		s.drained = nil
+	if s.handover != nil && s.inFlight == 0 {
+		s.handover.end(s.id)
+		s.handover = nil
 	}
 	d.dispatch()
 }
@@ -264,38 +264,6 @@ func (d *dispatcher) fire() time.Duration {
 		return time.Hour
 	}
 	return time.Until(d.timers[0].wakeAt)
-}
-
-// drain stops slots from starting anything and returns a channel for each that still has something in flight.
-func (d *dispatcher) drain(ids []int32) []<-chan struct{} {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var waits []<-chan struct{}
-	for _, id := range ids {
-		s := d.slots[id]
-		if s == nil {
-			continue
-		}
-		s.draining = true
-		// What the head reads from here on is for the next holder: no save may count it as settled.
-		d.leaveHead(s)
-		if s.inFlight > 0 {
-			s.drained = make(chan struct{})
-			waits = append(waits, s.drained)
-		}
-	}
-	return waits
-}
-
-// cancel ends what the slots have in flight.
-func (d *dispatcher) cancel(ids []int32) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, id := range ids {
-		if s := d.slots[id]; s != nil && s.cancel != nil {
-			s.cancel()
-		}
-	}
 }
 
 // remove forgets slots that were drained and, unless that failed, saved.

@@ -231,7 +231,7 @@ func TestDispatcher_InstanceThatIsAheadOfTheHeadIsSentNothingAgain(t *testing.T)
 func TestDispatcher_InstanceThatIsHandedOverLeavesToTheNextHolderWhatIsReadMeanwhile(t *testing.T) {
 	onStage(t, 2, func(s *stage) {
 		s.broadcast(12)
-		s.drain([]int32{2})
+		s.drain([]int32{2}, newHandover(nil, nil))
 		s.broadcast(14, 2)
 		s.wantSent(2)
 		s.wantCursor(1, 14)
@@ -245,17 +245,13 @@ func TestDispatcher_DrainWaitsForWhatIsInFlightAndStartsNothing(t *testing.T) {
 		for id := int64(11); id <= 16; id++ {
 			s.broadcast(id, 1)
 		}
-		waits := s.drain([]int32{1})
-		if len(waits) != 1 {
-			t.Fatalf("waits for %d instances, want 1", len(waits))
-		}
-		select {
-		case <-waits[0]:
+		h := newHandover(nil, nil)
+		s.drain([]int32{1}, h)
+		if ended := s.takeEnded(h); len(ended) > 0 {
 			t.Error("does not wait for what is in flight")
-		default:
 		}
 		release()
-		<-waits[0]
+		<-h.ready
 		s.wantSent(1, 11, 12, 13, 14)
 		s.wantCursor(1, 14)
 	})
@@ -265,9 +261,10 @@ func TestDispatcher_CancelEndsWhatADrainWaitsFor(t *testing.T) {
 	onStage(t, 1, func(s *stage) {
 		s.hold()
 		s.broadcast(11, 1)
-		waits := s.drain([]int32{1})
-		s.cancel([]int32{1})
-		<-waits[0]
+		h := newHandover(nil, nil)
+		s.drain([]int32{1}, h)
+		s.dispatcher.cancel(1)
+		<-h.ready
 		s.wantCursor(1, 10)
 		if s.cut != 1 {
 			t.Errorf("%d deliveries were cut off, want 1", s.cut)
@@ -340,7 +337,7 @@ func TestDispatcher_StateThatChangedWhileItWasReadIsReadAgain(t *testing.T) {
 func TestDispatcher_StateOfAnInstanceThatWasGivenUpMeanwhileIsNotBegunWith(t *testing.T) {
 	onStage(t, 1, func(s *stage) {
 		reading := s.expect([]int32{1}, true)
-		s.drain([]int32{1})
+		s.drain([]int32{1}, newHandover(nil, nil))
 		s.remove([]int32{1})
 		s.take(1, 20) // leased anew, after another process moved it
 		s.add(reading, []*slot{newTestSlot(1, 10)})

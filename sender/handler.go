@@ -39,28 +39,7 @@ func (e *engine) Acquired(ctx context.Context, ids []int32) error {
 func (e *engine) giveBack(ctx context.Context, ids []int32) error {
 	ctx, cancel := context.WithTimeout(ctx, giveBackAfter)
 	defer cancel()
-	return e.Release(ctx, ids)
-}
-
-// Release implements [lease.Handler]: nothing starts any more, what is in flight ends or is cancelled when ctx ends, the
-// cursors are written.
-func (e *engine) Release(ctx context.Context, ids []int32) error {
-	waits := e.dispatcher.drain(ids)
-	for _, drained := range waits {
-		select {
-		case <-drained:
-		case <-ctx.Done():
-			e.dispatcher.cancel(ids)
-			<-drained
-		}
-	}
-	// The time for deliveries may be over; the cursors have their own.
-	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), 4*time.Second)
-	defer cancel()
-	err := e.save(saving, ids, 0)
-	e.dispatcher.remove(ids)
-	e.metrics.LeasesGiven(len(ids))
-	return err
+	return e.Release(ctx, ids, func([]int32) {})
 }
 
 // reload begins anew with those of the instances that are held, from what the database has.

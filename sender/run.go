@@ -168,7 +168,7 @@ func (e *engine) listen(ctx context.Context) {
 	}
 	config := e.leaseConfig.Copy()
 	config.RuntimeParams["application_name"] = "fedsender listener " + e.config.Name
-	err := pg.Listen(ctx, config, pg.Bells{Activity: rung, Change: rung, Doorbell: rung, Lease: e.wakeKeeper}, e.log)
+	err := pg.Listen(ctx, config, pg.Bells{Activity: rung, Change: rung, Doorbell: rung, Lease: e.hearLeases}, e.log)
 	if err != nil {
 		e.troubled(ctx, "stopped listening for news; looking for them instead", err)
 	}

@@ -214,7 +214,9 @@ func (e *engine) saveSome(ctx context.Context, ids []int32, turn int) (more bool
 		e.metrics.DeadLetters(len(v.Letters))
 		moved = e.dispatcher.noteSaved(v, saved)
 	}
-	e.publish(ctx, v.horizon)
+	if ids == nil { // a part of a handover, which nobody should wait for, says no more than the next save
+		e.publish(ctx, v.horizon)
+	}
 	return v.more, moved, nil
 }
 

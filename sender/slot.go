@@ -30,7 +30,7 @@ type slot struct {
 	inFlight int
 	ctx      context.Context // of the deliveries in flight
 	cancel   context.CancelFunc
-	drained  chan struct{} // closed when draining and nothing is in flight
+	handover *handover // is told when nothing is in flight any more
 
 	redelivering map[int64]pg.Redelivery // by activity: what the worker was offered and is still in the database
 

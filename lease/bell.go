@@ -1,0 +1,90 @@
+package lease
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// takeGap joins bells for one process that ring together: a holder gives up its instances in parts. It is far below
+	// the pause that a receiver should see when an instance changes hands.
+	takeGap = 15 * time.Millisecond
+	// maxPayload is below the 8,000 bytes that Postgres allows for a NOTIFY.
+	maxPayload = 7500
+)
+
+// A bell's payload is the id of who rings and, behind it, the ids of those that it is for; alone it is for everybody.
+// So does who was told nothing, after the listening connection was lost, look at everything.
+
+// payload tells takers that there is something for them; nil: everybody that something changed.
+func (k *Keeper) payload(takers map[string]bool) string {
+	text := strings.Join(append([]string{k.cfg.ID}, slices.Sorted(maps.Keys(takers))...), " ")
+	if len(text) > maxPayload {
+		return k.cfg.ID
+	}
+	return text
+}
+
+// Hear takes in a bell, as [Session.Ring] was given it by some process; empty: bells may have been missed. It never blocks.
+func (k *Keeper) Hear(payload string) {
+	from, to, directed := strings.Cut(payload, " ")
+	switch {
+	case from == k.cfg.ID:
+		// What we ring for we have dealt with.
+	case !directed:
+		k.Wake()
+	case slices.Contains(strings.Split(to, " "), k.cfg.ID):
+		k.expect()
+	}
+}
+
+// expect has a look at what we own and do not hold: some of it is free. It never blocks.
+func (k *Keeper) expect() {
+	select {
+	case k.offered <- struct{}{}:
+	default:
+	}
+}
+
+// take locks what others gave up for us. It looks at nothing else: that waits for the next round. Who does not know of
+// anything that it could take has not seen a change of membership yet, so its round is due; rung says that it was told.
+func (k *Keeper) take(rung bool) (roundDue bool) {
+	began := time.Now()
+	missing := k.missing(k.pick(began))
+	if len(missing) == 0 {
+		return rung || began.Sub(k.last) >= wakeGap
+	}
+	k.lock(missing)
+	k.takeNext = time.Now().Add(max(takeGap, time.Since(began)))
+	k.report()
+	return false
+}
+
+// ringOut rings if there is news: for everybody, or for those who should take what is free.
+func (k *Keeper) ringOut() {
+	takers := k.takers
+	if k.ring {
+		takers = nil
+	} else if len(takers) == 0 {
+		return
+	}
+	if err := k.cfg.Session.Ring(k.term.ctx, k.payload(takers)); err != nil {
+		k.complain("could not ring for the other processes; they look again within 5 s", err)
+		return
+	}
+	k.ring = false
+	clear(k.takers)
+}
+
+// freed notes who should take an instance that was unlocked.
+func (k *Keeper) freed(id int32) {
+	switch owner := k.plan.ownerOf(id); owner {
+	case "":
+	case k.cfg.ID:
+		k.expect()
+	default:
+		k.takers[owner] = true
+	}
+}

@@ -1,0 +1,102 @@
+package lease_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// fleet starts processes and lets them settle.
+func (v *server) fleet(t *testing.T, n int) {
+	t.Helper()
+	for i := range n {
+		v.start(t, fmt.Sprintf("p%02d", i))
+	}
+	pass(time.Minute)
+	v.set(func() { v.gap, v.beats = 0, 0 })
+}
+
+func TestKeeper_InstancesThatMoveToANewProcessWaitForHardlyAnything(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newServer(4000)
+		v.fleet(t, 20)
+		late := v.start(t, "late")
+		pass(50 * time.Millisecond)
+		v.ring("") // they see it before it takes anything
+		pass(5 * time.Second)
+		if n := v.held(late); n < 4000/21*9/10 {
+			t.Errorf("the new process holds %d", n)
+		}
+		if v.gap > 20*time.Millisecond || len(v.freed) > 0 {
+			t.Errorf("an instance was without a holder for %s, %d are", v.gap, len(v.freed))
+		}
+		v.finish(t)
+	})
+}
+
+func TestKeeper_InstancesOfAProcessThatLeavesWaitForHardlyAnything(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newServer(4000)
+		v.fleet(t, 20)
+		leaving := v.sessions[11]
+		v.set(func() { leaving.drain = 30 * time.Millisecond })
+		leaving.stop()
+		pass(time.Second)
+		<-leaving.ended
+		v.end(leaving)
+		if v.gap > 20*time.Millisecond || len(v.freed) > 0 {
+			t.Errorf("an instance was without a holder for %s, %d are", v.gap, len(v.freed))
+		}
+		v.finish(t)
+	})
+}
+
+func TestKeeper_BellForSomeWakesNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newServer(4000)
+		v.fleet(t, 20)
+		v.start(t, "late")
+		pass(time.Second)
+		// Each looks at the new process once, the sentinels and that one itself up to three times more.
+		if most := 21 + 4*3; v.beats > most {
+			t.Errorf("%d heartbeats while a process joined, want at most %d", v.beats, most)
+		}
+		v.finish(t)
+	})
+}
+
+func TestKeeper_BellForMoreThanItCanNameIsForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newServer(400)
+		a := v.start(t, "a")
+		pass(5 * time.Second)
+		for i := range 170 {
+			v.start(t, fmt.Sprintf("process-with-a-name-of-forty-five-bytes-%05d", i))
+		}
+		pass(3 * time.Second)
+		if n := v.held(a); n > 10 || len(v.freed) > 0 {
+			t.Errorf("the first process holds %d, %d instances are without a holder", n, len(v.freed))
+		}
+		v.finish(t)
+	})
+}
+
+func TestKeeper_MissedBellIsMadeUpByLooking(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newServer(100)
+		a, b := v.start(t, "a"), v.start(t, "b")
+		pass(30 * time.Second)
+		v.set(func() { v.quiet = true })
+		a.stop()
+		<-a.ended
+		v.set(func() { v.quiet = false })
+		b.keeper.Hear("") // the listening connection is back
+		pass(200 * time.Millisecond)
+		if n := v.held(b); n != 100 {
+			t.Errorf("holds %d of 100", n)
+		}
+		v.end(a)
+		v.finish(t)
+	})
+}
