@@ -25,14 +25,15 @@ type Exchange struct {
 	Process  string // X-Fedsender-Process
 	Body     []byte // valid until the Answer returns
 
-	f        *Fediverse
-	w        http.ResponseWriter
-	r        *http.Request
-	arrived  time.Time
-	delivery int  // in the ledger
-	status   int  // for the ledger, when it is settled
-	settled  bool // the ledger has it
-	replied  bool // net/http has an answer, or no longer the connection
+	f          *Fediverse
+	w          http.ResponseWriter
+	r          *http.Request
+	arrived    time.Time
+	connection uint32 // for the ledger
+	delivery   int    // in the ledger
+	status     int    // for the ledger, when it is settled
+	settled    bool   // the ledger has it
+	replied    bool   // net/http has an answer, or no longer the connection
 }
 
 // Context ends when the client or the fediverse goes away.

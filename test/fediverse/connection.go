@@ -35,6 +35,7 @@ const (
 type sniffer struct {
 	net.Listener
 	config *tls.Config
+	count  atomic.Uint32 // of connections
 }
 
 func (s *sniffer) Accept() (net.Conn, error) {
@@ -42,13 +43,14 @@ func (s *sniffer) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &connection{Conn: raw, config: s.config}, nil
+	return &connection{Conn: raw, config: s.config, number: s.count.Add(1)}, nil
 }
 
 // connection speaks TLS when its first byte does.
 type connection struct {
 	net.Conn // the socket
 	config   *tls.Config
+	number   uint32 // from 1
 
 	once    sync.Once
 	err     error

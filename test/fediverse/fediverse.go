@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sourcegraph/conc"
 )
@@ -33,6 +34,9 @@ type Config struct {
 	VerifyEvery int
 	// MaxBody in bytes; DefaultMaxBody when 0.
 	MaxBody int64
+	// DateWithin is how far Date may be away from the time of arrival, before or after it, as with servers that allow for
+	// clocks that are wrong (Mastodon: 12 h). At most 30 s old and not ahead when 0.
+	DateWithin time.Duration
 }
 
 // Fediverse is running. Its methods are safe for several goroutines.

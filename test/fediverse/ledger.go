@@ -17,14 +17,15 @@ const (
 
 // Delivery is one POST that arrived.
 type Delivery struct {
-	Seq      int // order of arrival over all instances, from 0
-	Domain   string
-	Path     string    // of the inbox, with its query
-	Activity string    // the id of the activity; empty when its body did not arrive
-	Process  string    // X-Fedsender-Process
-	Arrived  time.Time // its header had arrived
-	Ended    time.Time // its answer was decided; zero before that
-	Status   int       // 0 when there was no answer, or is none yet
+	Seq        int // order of arrival over all instances, from 0
+	Domain     string
+	Path       string    // of the inbox, with its query
+	Activity   string    // the id of the activity; empty when its body did not arrive
+	Process    string    // X-Fedsender-Process
+	Connection int       // that it came on: a number of its own for each
+	Arrived    time.Time // its header had arrived
+	Ended      time.Time // its answer was decided; zero before that
+	Status     int       // 0 when there was no answer, or is none yet
 }
 
 // Accepted says whether it counts as delivered: any 2xx does, whatever follows it.
@@ -40,7 +41,7 @@ func (v Violation) String() string {
 	return fmt.Sprintf("%s to %s%s: %s", v.Delivery.Activity, v.Delivery.Domain, v.Delivery.Path, v.Reason)
 }
 
-// Ledger has every POST in order of arrival: 36 bytes each, beside one copy of each name. Its methods are safe for
+// Ledger has every POST in order of arrival: 40 bytes each, beside one copy of each name. Its methods are safe for
 // several goroutines. An empty domain means all of them.
 type Ledger struct {
 	start time.Time
@@ -64,6 +65,7 @@ type entry struct {
 	arrived, ended  int64 // ended is 0 while it is open
 	inbox, activity uint32
 	process         uint32
+	connection      uint32
 	status          uint16
 }
 
@@ -147,7 +149,7 @@ func (l *Ledger) arrive(x *Exchange) int {
 	if seq%chunkEntries == 0 {
 		l.chunks = append(l.chunks, make([]entry, chunkEntries))
 	}
-	*l.at(seq) = entry{arrived: int64(x.arrived.Sub(l.start)), inbox: number, process: l.processes.number(x.Process)}
+	*l.at(seq) = entry{arrived: int64(x.arrived.Sub(l.start)), inbox: number, process: l.processes.number(x.Process), connection: x.connection}
 	book.entries = append(book.entries, uint32(seq))
 	l.tell()
 	return seq
@@ -208,7 +210,7 @@ func (l *Ledger) delivery(seq int) Delivery {
 	inbox := l.inboxes[e.inbox]
 	d := Delivery{
 		Seq: seq, Domain: inbox.book.domain, Path: inbox.path,
-		Activity: l.activities.all[e.activity], Process: l.processes.all[e.process],
+		Activity: l.activities.all[e.activity], Process: l.processes.all[e.process], Connection: int(e.connection),
 		Arrived: l.start.Add(time.Duration(e.arrived)), Status: int(e.status),
 	}
 	if e.ended != 0 {

@@ -33,6 +33,9 @@ func (f *Fediverse) serve(w http.ResponseWriter, r *http.Request) {
 		Domain: instance.domain, Path: r.RequestURI, Process: r.Header.Get("X-Fedsender-Process"),
 		f: f, w: w, r: r, arrived: arrived,
 	}
+	if c, ok := r.Context().Value(connectionKey{}).(*connection); ok {
+		x.connection = c.number
+	}
 	x.delivery = f.ledger.arrive(x)
 	defer x.finish()
 	body := bodies.Get().(*bytes.Buffer)

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -97,6 +98,12 @@ func checkDate(x *Exchange) string {
 	date, err := time.Parse(http.TimeFormat, text)
 	if err != nil || date.Format(http.TimeFormat) != text {
 		return "Date is not in the form of RFC 9110: " + text
+	}
+	if within := x.f.config.DateWithin; within > 0 {
+		if x.arrived.Sub(date).Abs() > within {
+			return fmt.Sprintf("Date is more than %s away: %s", within, text)
+		}
+		return ""
 	}
 	if date.After(x.arrived) {
 		return "Date is ahead: " + text

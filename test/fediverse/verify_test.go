@@ -249,3 +249,28 @@ func TestRegisterPEM_TakesPublicKeysOnly(t *testing.T) {
 		}
 	}
 }
+
+func TestFediverse_AllowsForClocksThatAreWrong(t *testing.T) {
+	f := start(t, fediverse.Config{DateWithin: 2 * time.Hour})
+	f.Register(keyID, &rsaKey().PublicKey)
+	for away, want := range map[time.Duration]int{
+		-time.Hour: http.StatusAccepted, time.Hour: http.StatusAccepted, -3 * time.Hour: http.StatusUnauthorized, 3 * time.Hour: http.StatusUnauthorized,
+	} {
+		r := rightRequest()
+		r.date = time.Now().Add(away).UTC().Format(http.TimeFormat)
+		status, _ := r.send(t, f)
+		wantEqual(t, away.String(), status, want)
+	}
+}
+
+func TestFediverse_TellsConnectionsApart(t *testing.T) {
+	f := start(t, fediverse.Config{})
+	s := newSender(t, f, "one")
+	for i, inbox := range []string{"https://toad.example/inbox", "https://toad.example/inbox", "https://frog.example/inbox"} {
+		s.wantPost(inbox, id(i), http.StatusAccepted)
+	}
+	d := f.Ledger().Deliveries("")
+	if d[0].Connection == 0 || d[0].Connection != d[1].Connection || d[1].Connection == d[2].Connection {
+		t.Errorf("connections %d, %d, %d", d[0].Connection, d[1].Connection, d[2].Connection)
+	}
+}
