@@ -48,6 +48,12 @@ type bench struct {
 
 func newBench(tb testing.TB, seeding fleet.Seeding) *bench {
 	tb.Helper()
+	return newBenchOn(tb, seeding, map[string]string{"max_locks_per_transaction": "1024", "max_connections": "100"})
+}
+
+// newBenchOn is for a server with settings of its own.
+func newBenchOn(tb testing.TB, seeding fleet.Seeding, settings map[string]string) *bench {
+	tb.Helper()
 	ctx := context.Background()
 	build.Do(func() {
 		var err error
@@ -55,9 +61,8 @@ func newBench(tb testing.TB, seeding fleet.Seeding) *bench {
 			tb.Fatal(err)
 		}
 	})
-	server, err := postgres.Start(ctx, postgres.Options{Durable: true, Settings: map[string]string{
-		"max_locks_per_transaction": "1024", "max_connections": "100", "shared_buffers": "256MB", "max_wal_size": "4GB",
-	}})
+	settings["shared_buffers"], settings["max_wal_size"] = "256MB", "4GB"
+	server, err := postgres.Start(ctx, postgres.Options{Durable: true, Settings: settings})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -59,6 +59,21 @@ func Migrate(ctx context.Context, database string) error {
 
 // Start starts so many senders and waits until they are ready.
 func (c *Cluster) Start(ctx context.Context, n int) ([]*Sender, error) {
+	fresh, err := c.Launch(ctx, n)
+	if err != nil {
+		return fresh, err
+	}
+	for _, s := range fresh {
+		if err := s.WaitReady(ctx); err != nil {
+			return fresh, err
+		}
+	}
+	return fresh, nil
+}
+
+// Launch starts so many senders and waits until their processes tell where their admin servers are, which is when they
+// have loaded what they need.
+func (c *Cluster) Launch(ctx context.Context, n int) ([]*Sender, error) {
 	var fresh []*Sender
 	for range n {
 		c.mu.Lock()
@@ -78,7 +93,7 @@ func (c *Cluster) Start(ctx context.Context, n int) ([]*Sender, error) {
 		c.mu.Unlock()
 	}
 	for _, s := range fresh {
-		if err := s.WaitReady(ctx); err != nil {
+		if _, err := s.Admin(ctx); err != nil {
 			return fresh, err
 		}
 	}
