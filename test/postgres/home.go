@@ -71,7 +71,8 @@ func (h *home) sockets() string         { return h.path("run") }
 // remove removes the directory and the shared memory of a server that has ended.
 func (h *home) remove() error {
 	removeSharedMemory(h.data())
-	err := os.RemoveAll(h.dir)
+	err := unmount(h.data())
+	err = errors.Join(err, os.RemoveAll(h.dir))
 	if h.lock != nil {
 		err = errors.Join(err, h.lock.Close())
 	}

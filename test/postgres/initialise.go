@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -57,7 +58,7 @@ func (s *Server) authMethod() string {
 
 func (s *Server) configure() error {
 	settings := map[string]string{
-		"listen_addresses":        "127.0.0.1",
+		"listen_addresses":        s.listenAddresses(),
 		"unix_socket_directories": s.home.sockets(),
 		"log_destination":         "stderr",
 		"logging_collector":       "off",
@@ -75,13 +76,36 @@ func (s *Server) configure() error {
 	maps.Copy(settings, s.options.Settings)
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
-		fmt.Fprintf(&text, "%s = '%s'\n", name, strings.ReplaceAll(settings[name], "'", "''"))
+		fmt.Fprintf(&text, "%s = %s\n", name, quoteSetting(settings[name]))
 	}
-	file, err := os.OpenFile(filepath.Join(s.home.data(), "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	return errors.Join(
+		appendTo(filepath.Join(s.home.data(), "postgresql.conf"), text.String()),
+		appendTo(filepath.Join(s.home.data(), "pg_hba.conf"), s.clients()))
+}
+
+func (s *Server) listenAddresses() string {
+	addresses := []string{"127.0.0.1"}
+	for _, prefix := range s.options.Addresses {
+		addresses = append(addresses, prefix.Addr().String())
+	}
+	return strings.Join(addresses, ",")
+}
+
+// clients are the lines of pg_hba.conf for those who come from other addresses than this machine's own.
+func (s *Server) clients() string {
+	var text strings.Builder
+	for _, prefix := range s.options.Addresses {
+		fmt.Fprintf(&text, "host all all %s %s\n", prefix.Masked(), s.authMethod())
+	}
+	return text.String()
+}
+
+func appendTo(path, text string) error {
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0) // #nosec G304: of the data directory
 	if err != nil {
 		return err
 	}
-	if _, err := file.WriteString(text.String()); err != nil {
+	if _, err := file.WriteString(text); err != nil {
 		_ = file.Close() // the write has failed already
 		return err
 	}
@@ -91,7 +115,10 @@ func (s *Server) configure() error {
 // command is a program of Postgres that runs as the server's owner, in a session of its own: Ctrl-C is for us, and we
 // stop the server.
 func (s *Server) command(ctx context.Context, program string, arguments ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, s.program(program), arguments...) // #nosec G204: our own program
+	if !filepath.IsAbs(program) {
+		program = s.program(program)
+	}
+	cmd := exec.CommandContext(ctx, program, arguments...) // #nosec G204: our own program
 	cmd.Dir = s.home.dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.home.dir, "LC_ALL=C", "TZ=" + os.Getenv("TZ")}
 	cmd.SysProcAttr = attributes(s.owner)

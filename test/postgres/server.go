@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -36,6 +37,12 @@ type Options struct {
 	Repository string
 	// Port of 127.0.0.1. A free one when 0.
 	Port int
+	// Addresses are more of this machine's to listen on besides 127.0.0.1, such as 10.7.0.1/24 of a test's own network.
+	// They must be there when the server starts. Clients of the prefix are let in.
+	Addresses []netip.Prefix
+	// Disk puts the data on a disk of their own that has so many bytes (a tmpfs, which only root may mount; Linux); see
+	// [Server.FillDisk]. 192 MiB hold an empty server and a small test. 0: they are where everything else is.
+	Disk int64
 	// Log gets what the server logs. It must be safe for a goroutine of its own.
 	Log io.Writer
 }
@@ -69,6 +76,9 @@ func Start(ctx context.Context, options Options) (_ *Server, err error) {
 			err = errors.Join(err, s.Close())
 		}
 	}()
+	if err := s.mountDisk(); err != nil {
+		return nil, err
+	}
 	if s.binaries, err = findBinaries(options, s.owner, s.home); err != nil {
 		return nil, err
 	}

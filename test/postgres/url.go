@@ -3,17 +3,38 @@ package postgres
 import (
 	"crypto/rand"
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 )
 
 // URL is a connection string over TCP; over TLS, verified in full, when that was asked for.
 func (s *Server) URL(database string) string {
+	return s.urlOf(database, net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port())))
+}
+
+// AddressURL is the same at one of Options.Addresses.
+func (s *Server) AddressURL(address netip.Addr, database string) string {
+	return s.urlOf(database, net.JoinHostPort(address.String(), strconv.Itoa(s.Port())))
+}
+
+// URLs is a connection string that names all the servers, which must be replicas of one another. It says nothing about
+// which of them is wanted.
+func URLs(database string, servers ...*Server) string {
+	var hosts []string
+	for _, s := range servers {
+		hosts = append(hosts, net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port())))
+	}
+	return servers[0].urlOf(database, strings.Join(hosts, ","))
+}
+
+func (s *Server) urlOf(database, host string) string {
 	query := url.Values{"sslmode": {"disable"}}
 	if s.options.TLS {
 		query = url.Values{"sslmode": {"verify-full"}, "sslrootcert": {s.CAFile()}}
 	}
-	u := url.URL{Scheme: "postgres", User: s.user(), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port())), Path: "/" + database, RawQuery: query.Encode()}
+	u := url.URL{Scheme: "postgres", User: s.user(), Host: host, Path: "/" + database, RawQuery: query.Encode()}
 	return u.String()
 }
 
