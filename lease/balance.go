@@ -166,7 +166,11 @@ func (k *Keeper) sweep(now time.Time) {
 
 // lock tries ids and hands what it gets to the Handler.
 func (k *Keeper) lock(ids []int32) []int32 {
-	if time.Now().Before(k.noLocks) {
+	switch now := time.Now(); {
+	case now.Before(k.noLocks):
+		return nil
+	case now.Before(k.grace):
+		k.retryAt = k.grace
 		return nil
 	}
 	ids = ids[:min(len(ids), k.room())]
@@ -290,13 +294,13 @@ func (k *Keeper) unlock() {
 // leave gives everything up. The others see at once that we take nothing any more, and take over each
 // instance as it is unlocked.
 func (k *Keeper) leave() error {
-	k.leaving, k.ring = true, true
+	k.leaving = true
 	k.drainFor = k.cfg.ShutdownTimeout
 	if err := k.cfg.Session.Leave(k.term.ctx); err != nil {
 		k.complain("could not tell that this process leaves; its instances wait 5 s for another", err)
 	}
 	clear(k.adopted)
-	k.ringOut()
+	k.sayFarewell()
 	others := slices.DeleteFunc(slices.Clone(k.members), func(id string) bool { return id == k.cfg.ID })
 	k.plan = assign(k.ids, others)
 	k.giveUp(nil, time.Now())

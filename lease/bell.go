@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -13,6 +14,8 @@ const (
 	takeGap = 15 * time.Millisecond
 	// maxPayload is below the 8,000 bytes that Postgres allows for a NOTIFY.
 	maxPayload = 7500
+	// farewell stands where the ids of takers would: who rings gives everything up and ends.
+	farewell = "leaving"
 )
 
 // A bell's payload is the id of who rings and, behind it, the ids of those that it is for; alone it is for everybody.
@@ -33,6 +36,9 @@ func (k *Keeper) Hear(payload string) {
 	switch {
 	case from == k.cfg.ID:
 		// What we ring for we have dealt with.
+	case to == farewell:
+		k.left.add(from)
+		k.Wake()
 	case !directed:
 		k.Wake()
 	case slices.Contains(strings.Split(to, " "), k.cfg.ID):
@@ -76,6 +82,41 @@ func (k *Keeper) ringOut() {
 	}
 	k.ring = false
 	clear(k.takers)
+}
+
+// sayFarewell tells everybody that this process leaves, so that they wait for nothing when its session is gone.
+func (k *Keeper) sayFarewell() {
+	if err := k.cfg.Session.Ring(k.term.ctx, k.cfg.ID+" "+farewell); err != nil {
+		k.complain("could not tell the other processes that this one leaves; they see it within 2 s", err)
+	}
+}
+
+// farewells are the processes that have said that they leave. Its methods are safe for several goroutines.
+type farewells struct {
+	mu  sync.Mutex
+	ids map[string]bool
+}
+
+func (f *farewells) add(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ids == nil {
+		f.ids = map[string]bool{}
+	}
+	f.ids[id] = true
+}
+
+func (f *farewells) has(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ids[id]
+}
+
+// keep forgets those whose sessions have ended.
+func (f *farewells) keep(there map[string]bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	maps.DeleteFunc(f.ids, func(id string, _ bool) bool { return !there[id] })
 }
 
 // freed notes who should take an instance that was unlocked.

@@ -12,7 +12,8 @@
 //   - The server's last packet from us is younger than that start. It ends a silent session 10 s after the
 //     last packet (tcp_keepalives_idle 6 s, two probes 2 s apart; measured 9.1 s): 3 s after we stopped.
 //   - A session that the server ends itself (pg_terminate_backend, restart, crash of the server process)
-//     closes the socket. [Session.Wait] sees that within milliseconds, not at the next heartbeat.
+//     closes the socket. [Session.Wait] sees that when it arrives, not at the next heartbeat. The others lock nothing
+//     for 250 ms after a process vanished without a farewell, so that it knows before they send, however far it is.
 //   - A process that hangs keeps its session. The others end it after 30 s without a heartbeat: by then its
 //     own deadline passed 24 s ago, and [Keeper.Valid] compares the clocks itself, so that a process which
 //     wakes up sends nothing even before its timers fire.

@@ -24,6 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type server struct {
 	mu        sync.Mutex
 	sessions  []*session
+	all       []*session // those that have ended included
 	locks     map[int32]*session
 	instances []int32
 	tries     int // ids asked for, all processes together
@@ -56,6 +57,7 @@ type session struct {
 	leaving bool
 	gone    chan struct{} // the server ended the session
 	deaf    bool          // the process is not told of it
+	far     time.Duration // that it takes to tell the process
 	hang    bool          // calls do not return
 	slow    time.Duration // of each call
 	drain   time.Duration // of each Release
@@ -78,7 +80,7 @@ func (v *server) start(t *testing.T, id string, change ...func(*lease.Config)) *
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	s.keeper, s.stop = lease.New(ctx, cfg), stop
-	v.sessions = append(v.sessions, s)
+	v.sessions, v.all = append(v.sessions, s), append(v.all, s)
 	v.mu.Unlock()
 	go func() {
 		var err error
@@ -272,6 +274,7 @@ func (s *session) Wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-gone:
+		<-time.After(s.far)
 		return errors.New("terminated by an administrator")
 	}
 }
@@ -289,7 +292,7 @@ func (s *session) Acquired(_ context.Context, ids []int32) error {
 		return s.refuse
 	}
 	for _, id := range ids {
-		for _, o := range s.v.sessions {
+		for _, o := range s.v.all {
 			if o != s && o.active[id] && o.keeper.Valid() {
 				panic(fmt.Sprintf("%s and %s both may send to %d", s.id, o.id, id))
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,9 @@ const (
 	wakeGap = 100 * time.Millisecond
 	// settle lets processes that start together see each other before the first takes everything.
 	settle = 250 * time.Millisecond
+	// vanishGrace is for a process whose session the server ended: it learns that from its socket, at the other end of the
+	// world later than we do. Until then it may send what is somebody else's.
+	vanishGrace = 250 * time.Millisecond
 	// leftoverAfter is how long an instance without a holder stays reserved for its owner, and how often
 	// an owner asks again for what it could not lock.
 	leftoverAfter = 5 * time.Second
@@ -64,6 +68,7 @@ type Keeper struct {
 	// offered says that others gave up something for us.
 	offered chan struct{}
 	status  atomic.Pointer[Status]
+	left    farewells
 
 	results results
 	group   conc.WaitGroup
@@ -89,6 +94,7 @@ type Keeper struct {
 	began    time.Time       // of Run
 	retryAt  time.Time       // when to ask again for what we own and could not lock
 	noLocks  time.Time       // until then nothing is locked: the last statement failed
+	grace    time.Time       // until then nothing is locked: somebody who vanished may still send
 	sweepAt  time.Time
 	sweeps   int // since the last change or find
 }
@@ -218,11 +224,10 @@ func (k *Keeper) answerAt() time.Time {
 
 // takeAt is the earliest moment for a look at what was offered.
 func (k *Keeper) takeAt() time.Time {
-	if start := k.began.Add(settle); k.takeNext.Before(start) {
-		return start
-	}
-	return k.takeNext
+	return latest(k.takeNext, k.began.Add(settle), k.grace)
 }
+
+func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
 
 // nextAt counts from the start of the last round, so that slow calls do not stretch the interval.
 func (k *Keeper) nextAt() time.Time {
@@ -231,8 +236,10 @@ func (k *Keeper) nextAt() time.Time {
 		every = sentinelEvery
 	}
 	at := k.last.Add(every)
-	if start := k.began.Add(settle); start.After(k.last) && start.Before(at) {
-		return start
+	for _, start := range []time.Time{k.began.Add(settle), k.grace} {
+		if start.After(k.last) && start.Before(at) {
+			at = start
+		}
 	}
 	return at
 }

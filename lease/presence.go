@@ -3,6 +3,7 @@ package lease
 import (
 	"errors"
 	"slices"
+	"time"
 )
 
 // errGhost is why a session of our own id, older than ours, is ended.
@@ -29,6 +30,7 @@ func (k *Keeper) observe(peers []Peer) (changed, late bool) {
 	changed = !slices.Equal(present, k.members)
 	late = slices.ContainsFunc(k.members, func(id string) bool { return !slices.Contains(present, id) }) ||
 		slices.ContainsFunc(present, func(id string) bool { return !k.settling[id] && !slices.Contains(k.members, id) })
+	k.noteVanished(peers)
 	k.members = present
 	for _, p := range peers {
 		switch {
@@ -40,6 +42,21 @@ func (k *Keeper) observe(peers []Peer) (changed, late bool) {
 		}
 	}
 	return changed, late
+}
+
+// noteVanished lets nothing be locked for a moment where a member is gone that has not said that it leaves: it may live,
+// without its session, and not know it yet.
+func (k *Keeper) noteVanished(peers []Peer) {
+	there := make(map[string]bool, len(peers))
+	for _, p := range peers {
+		there[p.ID] = true
+	}
+	for _, id := range k.members {
+		if id != k.cfg.ID && !there[id] && !k.left.has(id) {
+			k.grace = time.Now().Add(vanishGrace)
+		}
+	}
+	k.left.keep(there)
 }
 
 // end terminates a session that keeps leases and can't use them.

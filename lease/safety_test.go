@@ -100,6 +100,25 @@ func TestKeeper_SessionThatTheServerEndsStopsSendingAtOnce(t *testing.T) {
 	})
 }
 
+// The fake server panics where two processes may send to one instance.
+func TestKeeper_ProcessThatLearnsLateThatItsSessionEndedMeetsNoOther(t *testing.T) {
+	for since := time.Duration(0); since < 400*time.Millisecond; since += 40 * time.Millisecond { // a heartbeat
+		synctest.Test(t, func(t *testing.T) {
+			v := newServer(1000)
+			far := v.start(t, "far")
+			v.start(t, "near")
+			v.start(t, "nearer")
+			pass(5*time.Second + since)
+			v.set(func() { far.far = 200 * time.Millisecond })
+			v.end(far)
+			pass(time.Second)
+			<-far.ended
+			v.fair(t)
+			v.finish(t)
+		})
+	}
+}
+
 func TestKeeper_HungProcessIsEndedAfterThirtySeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newServer(1000)
