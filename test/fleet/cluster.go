@@ -59,7 +59,13 @@ func Migrate(ctx context.Context, database string) error {
 
 // Start starts so many senders and waits until they are ready.
 func (c *Cluster) Start(ctx context.Context, n int) ([]*Sender, error) {
-	fresh, err := c.Launch(ctx, n)
+	return c.StartOn(ctx, make([]Machine, n)...)
+}
+
+// StartOn starts a sender on each machine (nil: this one) and waits until they are ready. Database and Fedi must be
+// reached from there by the addresses that they have here.
+func (c *Cluster) StartOn(ctx context.Context, machines ...Machine) ([]*Sender, error) {
+	fresh, err := c.launch(ctx, machines)
 	if err != nil {
 		return fresh, err
 	}
@@ -74,15 +80,19 @@ func (c *Cluster) Start(ctx context.Context, n int) ([]*Sender, error) {
 // Launch starts so many senders and waits until their processes tell where their admin servers are, which is when they
 // have loaded what they need.
 func (c *Cluster) Launch(ctx context.Context, n int) ([]*Sender, error) {
+	return c.launch(ctx, make([]Machine, n))
+}
+
+func (c *Cluster) launch(ctx context.Context, machines []Machine) ([]*Sender, error) {
 	var fresh []*Sender
-	for range n {
+	for _, machine := range machines {
 		c.mu.Lock()
 		c.started++
 		name := fmt.Sprintf("sender-%d", c.started)
 		c.mu.Unlock()
 		s, err := Start(Options{
 			Binary: c.Binary, Name: name, Database: c.Database, ConnectTo: c.Fedi.Addr(), CAFile: c.Fedi.CAFile(),
-			Env: c.Env, Log: c.Log,
+			Env: c.Env, Log: c.Log, On: machine,
 		})
 		if err != nil {
 			return fresh, err

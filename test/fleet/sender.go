@@ -8,14 +8,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 )
+
+// adminTimeout is far above what the admin server needs, and ends the wait for one that is frozen.
+const adminTimeout = 5 * time.Second
 
 // Options says how a sender is started.
 type Options struct {
@@ -26,6 +31,14 @@ type Options struct {
 	CAFile    string
 	Env       []string // more of the environment, NAME=VALUE
 	Log       io.Writer
+	On        Machine // nil: this one
+}
+
+// Machine is where a sender runs, such as a network.Host. What it starts must die with this process.
+type Machine interface {
+	Start(*exec.Cmd) error
+	// DialContext connects from the machine, to its own loopback addresses too.
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Sender is a running process. Its methods are safe for several goroutines.
@@ -33,6 +46,7 @@ type Sender struct {
 	Name string
 
 	command *exec.Cmd
+	client  *http.Client // of its admin server
 	ended   chan struct{}
 	failed  error // of Wait; set before ended is closed
 
@@ -53,14 +67,28 @@ func Start(o Options) (*Sender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", o.Name, err)
 	}
-	if err := s.command.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", o.Name, err)
+	start, transport := s.command.Start, &http.Transport{DisableKeepAlives: true}
+	if o.On != nil {
+		start = func() error { return o.On.Start(s.command) }
+		transport.DialContext = o.On.DialContext
 	}
+	s.client = &http.Client{Transport: transport, Timeout: adminTimeout}
+	started := make(chan error, 1)
 	go func() {
+		defer close(s.ended)
+		// The kernel sends the death signal when the thread ends that started the process, and Go may end any other.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := start()
+		if started <- err; err != nil {
+			return
+		}
 		s.read(output, o.Log)
 		s.failed = s.command.Wait()
-		close(s.ended)
 	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", o.Name, err)
+	}
 	return s, nil
 }
 
@@ -132,14 +160,21 @@ func (s *Sender) Admin(ctx context.Context) (string, error) {
 	}
 }
 
+// Get asks the admin server, on whatever machine that is. Admin must have returned before.
+func (s *Sender) Get(path string) (*http.Response, error) {
+	s.mu.Lock()
+	admin := s.admin
+	s.mu.Unlock()
+	return s.client.Get("http://" + admin + path)
+}
+
 // WaitReady blocks until /readyz says yes.
 func (s *Sender) WaitReady(ctx context.Context) error {
-	address, err := s.Admin(ctx)
-	if err != nil {
+	if _, err := s.Admin(ctx); err != nil {
 		return err
 	}
 	return Until(ctx, s.Name+" is ready", func() (bool, error) {
-		response, err := http.Get("http://" + address + "/readyz")
+		response, err := s.Get("/readyz")
 		select {
 		case <-s.ended:
 			return false, fmt.Errorf("%s has ended: %w\n%s", s.Name, s.failed, s.Log())
