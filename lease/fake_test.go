@@ -339,7 +339,9 @@ func (v *server) finish(t *testing.T) {
 	v.mu.Unlock()
 	for _, s := range all {
 		s.stop()
-		<-s.ended
+		if err := <-s.ended; err != nil && !errors.Is(err, lease.ErrLost) {
+			t.Error(err)
+		}
 		v.end(s)
 	}
 }
