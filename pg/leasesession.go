@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // LeaseClass is the first key of every advisory lock that is a lease: "feds" in ASCII. The view fedsender.lease has
@@ -37,6 +39,7 @@ var (
 	// another process by then.
 	ErrSessionLost = errors.New("the lease session has ended")
 
+	errHangup  = errors.New("the server closed the connection")
 	errBusy    = errors.New("the lease session is busy")
 	errClosed  = errors.New("closed by this process")
 	errNotHeld = errors.New("the session did not hold what it had locked")
@@ -51,6 +54,7 @@ type LeaseSession struct {
 	log  *slog.Logger
 	conn *pgx.Conn
 	pid  int32         // of the server's backend
+	boot time.Time     // of the server
 	turn chan struct{} // holds a token while a statement runs; a channel, because waiting for it must end with ctx
 
 	alive context.Context // ends with the cause when the session is lost
@@ -59,6 +63,18 @@ type LeaseSession struct {
 
 // PID is the process id of the server's backend.
 func (s *LeaseSession) PID() int32 { return s.pid }
+
+// ServerStart is when the server was started: another one, or the same that was restarted, knows nothing of the leases of
+// before.
+func (s *LeaseSession) ServerStart() time.Time { return s.boot }
+
+// FellSilent says of a session that was lost whether its server just did not answer any more. Then other processes may
+// not know yet what this one knows. Otherwise the server ended the session and has told all that it has told this one.
+func (s *LeaseSession) FellSilent() bool {
+	var said *pgconn.PgError
+	cause := context.Cause(s.alive)
+	return !errors.Is(cause, errHangup) && !errors.As(cause, &said) && !errors.Is(cause, io.ErrUnexpectedEOF)
+}
 
 // Save runs fn in a transaction on the lease connection and commits it. fn must use the ctx that it is given, which
 // bounds the transaction to 2 s and does not end with the caller's: a statement that is broken off would cost every
@@ -109,7 +125,7 @@ func (s *LeaseSession) Wait(ctx context.Context) error {
 
 // hangup notes that the server closed the connection and, if it can, what the server said.
 func (s *LeaseSession) hangup() {
-	said := errors.New("the server closed the connection")
+	said := errHangup
 	timer := time.NewTimer(lastWordsTimeout)
 	defer timer.Stop()
 	select {

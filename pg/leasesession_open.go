@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -126,18 +127,21 @@ func refuseReadOnly(ctx context.Context, conn *pgconn.PgConn) error {
 // prepare makes the settings and finds out whether the session is one and the same from one statement to the next.
 func (s *LeaseSession) prepare(ctx context.Context) error {
 	var version int
+	var boot int64
 	err := s.call(ctx, "ask for the backend", func(ctx context.Context) error {
 		return s.conn.QueryRow(ctx, `
 			select
 				pg_backend_pid(),
 				current_setting('server_version_num')::int,
+				(extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint,
 				set_config('fedsender.lease_session', $1, false),
 				set_config('application_name', $2, false)`, // once more: a pooler may not pass it on
-			s.id, leaseName(s.id)).Scan(&s.pid, &version, nil, nil)
+			s.id, leaseName(s.id)).Scan(&s.pid, &version, &boot, nil, nil)
 	})
 	if err != nil {
 		return err
 	}
+	s.boot = time.UnixMicro(boot)
 	for _, setting := range leaseSettings {
 		if version < setting.since {
 			continue

@@ -43,6 +43,8 @@ type engine struct {
 	keeper  atomic.Pointer[lease.Keeper]
 	session atomic.Pointer[pg.LeaseSession]
 
+	lastSession sessionLoss // belongs to the goroutine of holdLeases
+
 	saveMu    sync.Mutex
 	published int64 // the horizon that the database has at least; guarded by saveMu
 

@@ -200,11 +200,14 @@ func (e *engine) holdLeases(ctx context.Context) error {
 
 // holdSession opens a session and delivers under it until it is lost or ctx ends. All but the first follow a loss.
 func (e *engine) holdSession(ctx context.Context, first bool) error {
-	session, err := pg.OpenLeaseSession(ctx, e.leaseConfig, e.id, e.log)
+	session, err := e.openSession(ctx)
 	if err != nil {
-		return pg.Explain(err, e.leaseConfig)
+		return err
 	}
-	defer session.Close()
+	defer func() {
+		session.Close()
+		e.lastSession = sessionLoss{server: session.ServerStart(), silent: session.FellSilent(), at: time.Now()}
+	}()
 	budget, err := pg.LockBudget(ctx, e.pool)
 	if err != nil {
 		return err
