@@ -7,8 +7,14 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// assignment says who should hold what. It depends on nothing but the two lists, so all processes that see
-// the same lists agree.
+// member is a process that is present.
+type member struct {
+	id   string
+	most int // how many instances it may hold; 0: no limit
+}
+
+// assignment says who should hold what. It depends on nothing but what [assign] is given, and is computed in integers,
+// so all processes that see the same agree, whatever machine they are on.
 type assignment struct {
 	ids     []int32  // sorted
 	members []string // sorted
@@ -24,46 +30,23 @@ func score(seed uint64, id int32) uint64 {
 	return xxhash.Sum64(b[:])
 }
 
-// limit is how many of n instances one of so many members may own: the fair share, rounded up, and a fiftieth. Few
-// instances spread unevenly by chance, so there is no slack for them; where there are many, it spares moves.
-func limit(n, members int) int {
-	fair := (n + members - 1) / members
-	return fair + fair/50
-}
-
-// assign gives each id to the member that it scores highest, none above the limit. Where a member is full, the
-// lowest scores give way and go to their next choice (deferred acceptance: a stable matching of residents and
-// hospitals, Gale and Shapley 1962). Its result does not depend on the order of the ids, so that a change of the
-// lists moves little beyond what it must.
-func assign(ids []int32, members []string) assignment {
-	a := assignment{ids: ids, members: members, seeds: make([]uint64, len(members)), owner: make([]uint16, len(ids))}
-	for m, name := range members {
-		a.seeds[m] = xxhash.Sum64String(name)
+// assign gives each id, which are sorted, to one of the members, which are sorted by id. Every member gets a part of the
+// load as large as its part of the capacity, as far as whole instances and its limit allow.
+//
+// The heavy ones go first, one by one. The rest, which are many and weigh the same, fill what room is left: each goes to
+// the member that it scores highest; where a member is full, the lowest scores give way and go to their next choice
+// (deferred acceptance: a stable matching of residents and hospitals, Gale and Shapley 1962). Neither depends on the order
+// of the ids, so that a change moves little beyond what it must.
+func assign(ids []int32, members []member, w *Weights) assignment {
+	a := assignment{ids: ids, seeds: make([]uint64, len(members)), owner: make([]uint16, len(ids))}
+	for m, one := range members {
+		a.members = append(a.members, one.id)
+		a.seeds[m] = xxhash.Sum64String(one.id)
 	}
-	if len(members) < 2 {
-		return a
-	}
-	full := limit(len(ids), len(members))
-	places := make([]scores, len(members))
-	for i := range ids {
-		claim := claim{index: i, score: ^uint64(0)}
-		for {
-			m, s := a.next(ids[claim.index], claim.score)
-			claim.score = s
-			if len(places[m]) < full {
-				places[m].push(claim)
-				break
-			}
-			if places[m][0].score < s {
-				claim, places[m][0] = places[m][0], claim
-				places[m].down()
-			}
-		}
-	}
-	for m, claims := range places {
-		for _, c := range claims {
-			a.owner[c.index] = uint16(m)
-		}
+	if len(members) > 1 {
+		d := newDeal(&a, members, w)
+		d.placeHeavy()
+		d.placeLight()
 	}
 	return a
 }
@@ -126,44 +109,4 @@ func (a *assignment) deputies(member string, rank int) []int32 {
 		}
 	}
 	return ids
-}
-
-// claim is an id (by its index) at a member, with the score that it has there.
-type claim struct {
-	index int
-	score uint64
-}
-
-// scores is a heap with the lowest score on top.
-type scores []claim
-
-func (h *scores) push(c claim) {
-	*h = append(*h, c)
-	s := *h
-	for i := len(s) - 1; i > 0; {
-		parent := (i - 1) / 2
-		if s[parent].score <= s[i].score {
-			return
-		}
-		s[parent], s[i] = s[i], s[parent]
-		i = parent
-	}
-}
-
-// down puts the top, which was replaced, where it belongs.
-func (h scores) down() {
-	for i := 0; ; {
-		child := 2*i + 1
-		if child >= len(h) {
-			return
-		}
-		if child+1 < len(h) && h[child+1].score < h[child].score {
-			child++
-		}
-		if h[i].score <= h[child].score {
-			return
-		}
-		h[i], h[child] = h[child], h[i]
-		i = child
-	}
 }

@@ -3,15 +3,16 @@ package lease
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 )
 
 // fleet names n processes; other rounds have other names.
-func fleet(round, n int) (members []string) {
+func fleet(round, n int) (members []member) {
 	for i := range n {
-		members = append(members, fmt.Sprintf("%d-%d", round, i))
+		members = append(members, member{id: fmt.Sprintf("%d-%d", round, i)})
 	}
-	slices.Sort(members)
+	slices.SortFunc(members, func(a, b member) int { return strings.Compare(a.id, b.id) })
 	return members
 }
 
@@ -26,7 +27,7 @@ func numbers(n int) []int32 {
 func TestAssign_SharesAreEvenWithinATenthHoweverFewThereAre(t *testing.T) {
 	for _, c := range []struct{ instances, members int }{{50, 5}, {200, 5}, {200, 3}, {2000, 5}, {30000, 50}} {
 		for round := range 10 {
-			a := assign(numbers(c.instances), fleet(round, c.members))
+			a := assign(numbers(c.instances), fleet(round, c.members), &Weights{})
 			fair := float64(c.instances) / float64(c.members)
 			for _, m := range a.members {
 				if n := float64(len(a.of(m))); n < fair*0.9-1 || n > fair*1.1+1 {
@@ -43,7 +44,7 @@ func TestAssign_AChangeMovesLittleMoreThanItMust(t *testing.T) {
 		moved := 0
 		for round := range rounds {
 			ids := numbers(c.instances)
-			a, b := assign(ids, fleet(round, c.before)), assign(ids, fleet(round, c.after))
+			a, b := assign(ids, fleet(round, c.before), &Weights{}), assign(ids, fleet(round, c.after), &Weights{})
 			for _, id := range ids {
 				if a.ownerOf(id) != b.ownerOf(id) {
 					moved++

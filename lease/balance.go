@@ -32,15 +32,27 @@ type adoption struct {
 const offerAgain = 10 * time.Minute
 
 // capacity is how many ids we may lock; 0: no limit.
-func (k *Keeper) capacity() int {
-	limit := k.cfg.MaxLeases
-	if k.cfg.Budget > 0 {
+func (k *Keeper) capacity() int { return k.limit(k.cfg.MaxLeases) }
+
+// limit is how many ids a process may lock that wants no more than most; 0: no limit. While there are fewer instances
+// than the budget allows nobody can exceed it.
+func (k *Keeper) limit(most int) int {
+	if k.cfg.Budget > 0 && len(k.ids) > k.cfg.Budget {
 		part := max(1, k.cfg.Budget/max(1, len(k.members)))
-		if limit == 0 || part < limit {
-			limit = part
+		if most == 0 || part < most {
+			return part
 		}
 	}
-	return limit
+	return most
+}
+
+// fleet is who is present, with limits.
+func (k *Keeper) fleet() []member {
+	fleet := make([]member, len(k.members))
+	for i, id := range k.members {
+		fleet[i] = member{id: id, most: k.limit(k.most[id])}
+	}
+	return fleet
 }
 
 // room is how many more ids we may lock at this moment.
@@ -55,9 +67,9 @@ func (k *Keeper) room() int {
 func (k *Keeper) balance(news bool) {
 	now := time.Now()
 	ids := k.cfg.Handler.Instances()
-	if !slices.Equal(k.members, k.plan.members) || !slices.Equal(ids, k.ids) {
+	if k.weights != k.plan.weights || !slices.Equal(k.members, k.plan.members) || !slices.Equal(ids, k.ids) {
 		k.ids = slices.Clone(ids)
-		k.plan = assign(k.ids, k.members)
+		k.plan = newPlan(k.ids, k.fleet(), k.weights)
 		k.own = k.plan.of(k.cfg.ID)
 		k.sweepAt, k.sweeps = now.Add(leftoverAfter), 0
 		news = true
@@ -301,8 +313,8 @@ func (k *Keeper) leave() error {
 	}
 	clear(k.adopted)
 	k.sayFarewell()
-	others := slices.DeleteFunc(slices.Clone(k.members), func(id string) bool { return id == k.cfg.ID })
-	k.plan = assign(k.ids, others)
+	others := slices.DeleteFunc(k.fleet(), func(m member) bool { return m.id == k.cfg.ID })
+	k.plan = newPlan(k.ids, others, k.weights)
 	k.giveUp(nil, time.Now())
 	k.flush()
 	beat := time.NewTicker(beatEvery)

@@ -30,6 +30,8 @@ type server struct {
 	tries     int // ids asked for, all processes together
 	beats     int
 	quiet     bool // bells are lost
+	weights   lease.Weights
+	reads     int // of the weights
 	freed     map[int32]time.Time
 	longest   int           // bell, in bytes
 	gap       time.Duration // the longest time that an instance was without a holder after it was unlocked
@@ -55,6 +57,8 @@ type session struct {
 	since   time.Time
 	last    time.Time
 	leaving bool
+	most    int
+	weights int64         // shown
 	gone    chan struct{} // the server ended the session
 	deaf    bool          // the process is not told of it
 	far     time.Duration // that it takes to tell the process
@@ -74,10 +78,11 @@ func (v *server) start(t *testing.T, id string, change ...func(*lease.Config)) *
 		v: v, id: id, pid: int32(100 + len(v.sessions)), since: time.Now(), last: time.Now(),
 		gone: make(chan struct{}), active: map[int32]bool{}, ended: make(chan error, 1),
 	}
-	cfg := lease.Config{ID: id, Session: s, Handler: s, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	cfg := lease.Config{ID: id, Session: s, Weights: v.readWeights, Handler: s, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	for _, c := range change {
 		c(&cfg)
 	}
+	s.most = cfg.MaxLeases
 	ctx, stop := context.WithCancel(t.Context())
 	s.keeper, s.stop = lease.New(ctx, cfg), stop
 	v.sessions, v.all = append(v.sessions, s), append(v.all, s)
@@ -210,7 +215,7 @@ func (s *session) Beat(ctx context.Context) ([]lease.Peer, error) {
 	s.v.beats++
 	var peers []lease.Peer
 	for _, o := range s.v.sessions {
-		p := lease.Peer{ID: o.id, PID: o.pid, Since: o.since, Mine: true, Self: o == s, Leaving: o.leaving, Age: time.Since(o.since)}
+		p := lease.Peer{ID: o.id, PID: o.pid, Since: o.since, Mine: true, Self: o == s, Leaving: o.leaving, MaxLeases: o.most, Weights: o.weights, Age: time.Since(o.since)}
 		if o != s {
 			p.IdleFor = time.Since(o.last)
 		}
@@ -246,6 +251,24 @@ func (s *session) Leave(ctx context.Context) error {
 	defer s.v.mu.Unlock()
 	s.leaving = true
 	return nil
+}
+
+func (s *session) Show(ctx context.Context, version int64) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	s.v.mu.Lock()
+	defer s.v.mu.Unlock()
+	s.weights = version
+	return nil
+}
+
+func (v *server) readWeights(context.Context) (*lease.Weights, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.reads++
+	w := v.weights
+	return &w, nil
 }
 
 func (s *session) Terminate(ctx context.Context, p lease.Peer) error {

@@ -55,8 +55,10 @@ type Config struct {
 	MaxLeases       int           // what this process may hold; 0: no limit
 	Budget          int           // what all processes together may hold; each takes an equal part at most; 0: no limit
 	ShutdownTimeout time.Duration // how long deliveries in flight may take to end when Run's ctx ends; 0: 30 s
-	Log             *slog.Logger
-	Wall            func() time.Time // the wall clock; nil: time.Now
+	// Weights reads the newest ones; nil: there are none. The heartbeat waits for it.
+	Weights func(ctx context.Context) (*Weights, error)
+	Log     *slog.Logger
+	Wall    func() time.Time // the wall clock; nil: time.Now
 }
 
 // Keeper holds the leases of one process on one session. Its methods are safe for several goroutines;
@@ -69,14 +71,19 @@ type Keeper struct {
 	offered chan struct{}
 	status  atomic.Pointer[Status]
 	left    farewells
+	current atomic.Pointer[Plan]
+	newest  atomic.Int64 // version of the weights that Adopt was told of
 
 	results results
 	group   conc.WaitGroup
 
 	// What follows belongs to the goroutine of Run.
-	members  []string // present processes, sorted
-	ids      []int32  // what Handler.Instances said when plan was made
-	plan     assignment
+	members  []string       // present processes, sorted
+	most     map[string]int // how many leases each wants at most; 0: any number
+	ids      []int32        // what Handler.Instances said when plan was made
+	weights  *Weights
+	asked    bool // for weights, and got an answer
+	plan     *Plan
 	own      []int32 // plan's share of this process
 	leases   map[int32]state
 	adopted  map[int32]adoption
@@ -106,6 +113,7 @@ type Status struct {
 	Held     int       // instances that it holds, those that it drains included
 	Limit    int       // how many it may hold; 0: no limit
 	LastBeat time.Time // the last good heartbeat
+	Weights  int64     // the version that it plans with
 }
 
 // New makes a Keeper. Context keeps the values of ctx and does not end with it.
@@ -122,6 +130,8 @@ func New(ctx context.Context, cfg Config) *Keeper {
 		wake:     make(chan struct{}, 1),
 		offered:  make(chan struct{}, 1),
 		takers:   map[string]bool{},
+		most:     map[string]int{},
+		weights:  &Weights{},
 		settling: map[string]bool{},
 		leases:   map[int32]state{},
 		adopted:  map[int32]adoption{},
@@ -129,7 +139,9 @@ func New(ctx context.Context, cfg Config) *Keeper {
 		drainFor: drainTimeout,
 		results:  results{ready: make(chan struct{}, 1)},
 	}
+	k.plan = newPlan(nil, nil, k.weights)
 	k.status.Store(&Status{})
+	k.current.Store(k.plan)
 	return k
 }
 
@@ -259,6 +271,9 @@ func (k *Keeper) round(rung bool) {
 		return
 	}
 	changed, late := k.observe(peers)
+	if k.learn(peers, rung) {
+		changed = true
+	}
 	if late && !rung && k.joined {
 		k.ring = true // who was woken by a bell need not ring for the same news
 	}
@@ -278,8 +293,10 @@ func (k *Keeper) flush() {
 }
 
 func (k *Keeper) report() {
+	k.current.Store(k.plan)
 	k.status.Store(&Status{
 		Peers: k.members, Owned: len(k.own), Held: len(k.leases), Limit: k.capacity(), LastBeat: k.last,
+		Weights: k.weights.Version,
 	})
 }
 

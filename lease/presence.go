@@ -15,11 +15,14 @@ func (k *Keeper) observe(peers []Peer) (changed, late bool) {
 	present := []string{k.cfg.ID}
 	var self Peer
 	clear(k.settling)
+	clear(k.most)
+	k.most[k.cfg.ID] = k.cfg.MaxLeases
 	for _, p := range peers {
 		if p.Self {
 			self = p
 		} else if p.ID != k.cfg.ID && !p.Leaving && p.IdleFor < hungAfter {
 			present = append(present, p.ID)
+			k.most[p.ID] = p.MaxLeases
 			if p.Age < settle {
 				k.settling[p.ID] = true
 			}

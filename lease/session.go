@@ -21,6 +21,9 @@ type Peer = struct {
 	Mine    bool          // the session has our own role: we may end it
 	Self    bool          // the very session that was asked
 	Leaving bool          // it shuts down: it keeps what it has not unlocked yet and takes nothing
+
+	MaxLeases int   // that it may hold; 0: no limit
+	Weights   int64 // the version that it plans with; 0: none
 }
 
 // Session is the one database session that holds all leases of a process. The Keeper calls it from one goroutine,
@@ -37,6 +40,8 @@ type Session interface {
 	Ring(ctx context.Context, payload string) error
 	// Leave makes Peer.Leaving true for all others; the locks stay.
 	Leave(ctx context.Context) error
+	// Show makes version the Peer.Weights of this process for all others.
+	Show(ctx context.Context, version int64) error
 	// Terminate ends the peer's session if it is still the one that Beat reported.
 	Terminate(ctx context.Context, peer Peer) error
 	// Wait blocks until the session is lost, and says why, or until ctx ends. It runs beside the other calls.

@@ -55,6 +55,7 @@ type LeaseSession struct {
 	conn *pgx.Conn
 	pid  int32         // of the server's backend
 	boot time.Time     // of the server
+	name leaseName     // as the server has it; guarded by turn
 	turn chan struct{} // holds a token while a statement runs; a channel, because waiting for it must end with ctx
 
 	alive context.Context // ends with the cause when the session is lost
@@ -92,14 +93,6 @@ func (s *LeaseSession) Save(ctx context.Context, fn func(ctx context.Context, tx
 func (s *LeaseSession) Ring(ctx context.Context, payload string) error {
 	return s.call(ctx, "ring for the other processes", func(ctx context.Context) error {
 		_, err := s.conn.Exec(ctx, `select pg_notify('fedsender_lease', $1)`, payload)
-		return err
-	})
-}
-
-// Leave shows all others that this process takes nothing any more.
-func (s *LeaseSession) Leave(ctx context.Context) error {
-	return s.call(ctx, "leave", func(ctx context.Context) error {
-		_, err := s.conn.Exec(ctx, `select set_config('application_name', $1, false)`, leaseName(s.id)+leavingSuffix)
 		return err
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,6 +22,9 @@ type LeasePeer = struct {
 	Mine    bool          // our role may end the session
 	Self    bool          // the very session that was asked
 	Leaving bool          // it shuts down
+
+	MaxLeases int   // that it may hold; 0: no limit
+	Weights   int64 // the version that it plans with; 0: none
 }
 
 // How often locks that a failed statement left are read back, the last time to see that none is left.
@@ -186,7 +188,8 @@ func (s *LeaseSession) peers(ctx context.Context) ([]LeasePeer, error) {
 		if err := row.Scan(&name, &p.PID, &since, &clock, &idle, &p.Mine, &p.Self); err != nil {
 			return p, err
 		}
-		p.ID, p.Leaving = strings.CutSuffix(strings.TrimPrefix(name, LeasePrefix), leavingSuffix)
+		said := parseLeaseName(name)
+		p.ID, p.Leaving, p.MaxLeases, p.Weights = said.id, said.leaving, said.maxLeases, said.weights
 		p.Age = math.MaxInt64
 		if since != nil {
 			p.Since = time.UnixMicro(*since)
@@ -209,9 +212,9 @@ func (s *LeaseSession) Terminate(ctx context.Context, peer LeasePeer) error {
 			select pg_terminate_backend(pid)
 			from pg_stat_activity
 			where pid = $1::int
-				and application_name in ($2::text, $2 || ':leaving')
+				and split_part(application_name, ':', 2) = $2::text
 				and (extract(epoch from backend_start) * 1000000)::bigint = $3::bigint`,
-			peer.PID, leaseName(peer.ID), peer.Since.UnixMicro())
+			peer.PID, peer.ID, peer.Since.UnixMicro())
 		return err
 	})
 }

@@ -13,12 +13,6 @@ import (
 )
 
 const (
-	// LeasePrefix begins the application_name of every lease session; the id of the process follows, and leavingSuffix
-	// when it shuts down.
-	LeasePrefix   = "fedsender:"
-	leavingSuffix = ":leaving"
-	// maxLeaseID keeps the application_name within the 63 bytes that Postgres has room for.
-	maxLeaseID = 63 - len(LeasePrefix) - len(leavingSuffix)
 	// poolerLooks is how often the backend is looked at while another connection is in a transaction.
 	poolerLooks = 3
 )
@@ -49,18 +43,20 @@ var leaseSettings = []leaseSetting{
 }
 
 // OpenLeaseSession connects and prepares a session for the process id, which was drawn at random when the process
-// started: printable ASCII without a colon, at most 45 bytes. The session outlives ctx; Close it.
+// started: printable ASCII without a colon, at most 30 bytes. It tells the others that this process holds at most
+// maxLeases; 0: no limit. The session outlives ctx; Close it.
 //
 // Errors: ErrReadOnly (try again later), ErrPooled (the configuration is wrong), else that of [Explain]. A setting that
 // the server refuses is logged with what it costs.
 //
 // No statement is prepared by name: a pooler in session mode, which is allowed here, gives the same server session to
 // one client after the other, names left in it included.
-func OpenLeaseSession(ctx context.Context, config *pgx.ConnConfig, id string, log *slog.Logger) (*LeaseSession, error) {
+func OpenLeaseSession(ctx context.Context, config *pgx.ConnConfig, id string, maxLeases int, log *slog.Logger) (*LeaseSession, error) {
 	if !isLeaseID(id) {
 		return nil, fmt.Errorf("%q can't be the id of a process", id)
 	}
-	config = leaseConfig(config, leaseName(id))
+	name := leaseName{id: id, maxLeases: maxLeases}
+	config = leaseConfig(config, name.String())
 	conn, err := pgx.ConnectConfig(ctx, config)
 	switch {
 	case errors.Is(err, ErrReadOnly):
@@ -68,27 +64,13 @@ func OpenLeaseSession(ctx context.Context, config *pgx.ConnConfig, id string, lo
 	case err != nil:
 		return nil, Explain(err, config)
 	}
-	s := &LeaseSession{id: id, log: log, conn: conn, turn: make(chan struct{}, 1)}
+	s := &LeaseSession{id: id, name: name, log: log, conn: conn, turn: make(chan struct{}, 1)}
 	s.alive, s.lose = context.WithCancelCause(context.WithoutCancel(ctx))
 	if err := s.prepare(ctx); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("open the lease session: %w", err)
 	}
 	return s, nil
-}
-
-func leaseName(id string) string { return LeasePrefix + id }
-
-func isLeaseID(id string) bool {
-	if id == "" || len(id) > maxLeaseID {
-		return false
-	}
-	for _, c := range []byte(id) {
-		if c <= ' ' || c > '~' || c == ':' {
-			return false
-		}
-	}
-	return true
 }
 
 func leaseConfig(config *pgx.ConnConfig, name string) *pgx.ConnConfig {
@@ -136,7 +118,7 @@ func (s *LeaseSession) prepare(ctx context.Context) error {
 				(extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint,
 				set_config('fedsender.lease_session', $1, false),
 				set_config('application_name', $2, false)`, // once more: a pooler may not pass it on
-			s.id, leaseName(s.id)).Scan(&s.pid, &version, &boot, nil, nil)
+			s.id, s.name.String()).Scan(&s.pid, &version, &boot, nil, nil)
 	})
 	if err != nil {
 		return err

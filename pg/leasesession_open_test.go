@@ -14,8 +14,8 @@ import (
 )
 
 func TestOpenLeaseSession_RefusesWhatIsNoID(t *testing.T) {
-	for _, id := range []string{"", "a:b", "with space", "line\n", "ünicode", strings.Repeat("i", 46)} {
-		_, err := pg.OpenLeaseSession(t.Context(), parse(t, "host=127.0.0.1 port=1 user=x"), id, quiet())
+	for _, id := range []string{"", "a:b", "with space", "line\n", "ünicode", strings.Repeat("i", 31)} {
+		_, err := pg.OpenLeaseSession(t.Context(), parse(t, "host=127.0.0.1 port=1 user=x"), id, 0, quiet())
 		require.ErrorContains(t, err, "id of a process")
 	}
 }
@@ -26,9 +26,9 @@ func TestOpenLeaseSession_ReadOnlyDatabaseIsATypedError(t *testing.T) {
 	config := parse(t, dsn)
 	_, err := look.Exec(t.Context(), `alter database `+pgx.Identifier{config.Database}.Sanitize()+` set default_transaction_read_only = on`)
 	require.NoError(t, err)
-	_, err = pg.OpenLeaseSession(t.Context(), config, "a", quiet())
+	_, err = pg.OpenLeaseSession(t.Context(), config, "a", 0, quiet())
 	require.ErrorIs(t, err, pg.ErrReadOnly)
-	_, err = pg.OpenLeaseSession(t.Context(), parse(t, "postgres://nobody@127.0.0.1:1/x"), "a", quiet())
+	_, err = pg.OpenLeaseSession(t.Context(), parse(t, "postgres://nobody@127.0.0.1:1/x"), "a", 0, quiet())
 	var explained *pg.ConnectError
 	require.ErrorAs(t, err, &explained)
 }
@@ -38,12 +38,12 @@ func TestOpenLeaseSession_PoolerInTransactionModeIsRefusedInSessionModeAllowed(t
 	perTransaction, perSession := config.Copy(), config.Copy()
 	newPooler(t, perTransaction, false)
 	inBetween := newPooler(t, perSession, true)
-	_, err := pg.OpenLeaseSession(t.Context(), perTransaction, "a", quiet())
+	_, err := pg.OpenLeaseSession(t.Context(), perTransaction, "a", 0, quiet())
 	require.ErrorIs(t, err, pg.ErrPooled)
 	require.ErrorContains(t, err, "SENDER_LEASE_DATABASE_URL")
 
 	var log bytes.Buffer
-	s, err := pg.OpenLeaseSession(t.Context(), perSession, "a", slog.New(slog.NewTextHandler(&log, nil)))
+	s, err := pg.OpenLeaseSession(t.Context(), perSession, "a", 0, slog.New(slog.NewTextHandler(&log, nil)))
 	require.NoError(t, err)
 	defer s.Close()
 	require.Contains(t, log.String(), "pooler")

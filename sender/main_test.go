@@ -162,7 +162,7 @@ func (b *bench) beside(f func()) {
 // saved writes everything as if this process had a lease session.
 func (b *bench) saved() {
 	b.t.Helper()
-	session, err := pg.OpenLeaseSession(b.t.Context(), b.leaseConfig, b.id, b.log)
+	session, err := pg.OpenLeaseSession(b.t.Context(), b.leaseConfig, b.id, 0, b.log)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ type sessionLoss struct {
 // the one before: its locks mean nothing to this one.
 func (e *engine) openSession(ctx context.Context) (*pg.LeaseSession, error) {
 	for {
-		session, err := pg.OpenLeaseSession(ctx, e.leaseConfig, e.id, e.log)
+		session, err := pg.OpenLeaseSession(ctx, e.leaseConfig, e.id, e.config.MaxLeases, e.log)
 		if err != nil {
 			return nil, pg.Explain(err, e.leaseConfig)
 		}

@@ -1,0 +1,53 @@
+package lease
+
+import "time"
+
+// Weights is what every process plans with, beside who is present and which instances there are. They have a version,
+// which each process shows to the others ([Session.Show]): who hears that an instance is free plans with what the one
+// planned with who gave it up. Version 0, the zero value, has every instance weigh the same and every process able to do
+// the same. They are kept as JSON.
+type Weights struct {
+	Version int64 `json:"-"`
+	// Light is what an instance weighs that is not in Heavy.
+	Light Weight `json:"light"`
+	// Heavy are the instances that make the most work, each once.
+	Heavy []Heavy `json:"heavy,omitempty"`
+	// Processes are those that were present when the weights were made. Others can do as much as any.
+	Processes []Capacity `json:"processes,omitempty"`
+	// MadeAt and Patience are for the [Judge]: it makes none because of loads before so much time has passed.
+	MadeAt   time.Time     `json:"made_at"`
+	Patience time.Duration `json:"patience"`
+}
+
+// Weight is in thousandths of one delivery a second, or of one delivery under way all the time.
+type Weight int64
+
+// Heavy is what one instance weighs and who should have it, an index into [Weights.Processes]: who had it when the
+// weights were made, if it fitted there. So loads that change move as little as they must.
+type Heavy struct {
+	ID     int32  `json:"id"`
+	Weight Weight `json:"weight"`
+	Home   int    `json:"home"`
+}
+
+// Capacity is what a process can do.
+type Capacity struct {
+	ID      string `json:"id"`
+	Percent int    `json:"percent"` // of what a usual process of the fleet can do: 10 to 100
+	// The rest is for the [Judge]: it raises Percent no earlier, and has so much patience after a change.
+	RaiseAt  time.Time     `json:"raise_at"`
+	Patience time.Duration `json:"patience"`
+}
+
+// percent is what a process can do by the weights.
+func (w *Weights) percent(id string) int {
+	for i := range w.Processes {
+		if w.Processes[i].ID == id {
+			return max(1, w.Processes[i].Percent)
+		}
+	}
+	return 100
+}
+
+// light is never zero: it divides.
+func (w *Weights) light() Weight { return max(1, w.Light) }
