@@ -1,7 +1,5 @@
 package sender
 
-import "time"
-
 // beginning is a read of instances' states that is under way, to begin with them. It is guarded by dispatcher.mu.
 type beginning struct {
 	ids []int32
@@ -63,7 +61,7 @@ func (d *dispatcher) touch(ids []int32) (held []int32) {
 func (d *dispatcher) add(b *beginning, slots []*slot) (again []int32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := time.Now()
+	now := clock()
 	for _, s := range slots {
 		switch old := d.slots[s.id]; {
 		case d.beginnings[s.id] != b || old != nil && old.draining:

@@ -96,7 +96,7 @@ func (c *catchup) round(ctx context.Context) (more bool, err error) {
 func (d *dispatcher) takeHungry() (places []place, end int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := time.Now()
+	now := clock()
 	end = max(d.head, d.reading)
 	for id, s := range d.hungry {
 		delete(d.hungry, id)
@@ -124,7 +124,7 @@ func (d *dispatcher) anyHungry() bool {
 func (d *dispatcher) putBack(places []place) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := time.Now()
+	now := clock()
 	for _, p := range places {
 		d.look(p.slot, now)
 	}
@@ -260,7 +260,7 @@ func (c *catchup) prepare(ctx context.Context, ch *chunk, bodies map[int64]*work
 func (d *dispatcher) serve(ch *chunk, shares []share, bodies map[int64]*worker.Activity) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := time.Now()
+	now := clock()
 	for _, sh := range shares {
 		s := sh.place.slot
 		if s.dropped || s.draining || !s.behind || s.worker.Offered() != sh.place.at {

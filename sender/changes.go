@@ -196,7 +196,7 @@ func (e *engine) noteLists() {
 // runListExpiry looks again when an entry of a list expires, and at least once a minute.
 func (e *engine) runListExpiry(ctx context.Context) {
 	for ctx.Err() == nil {
-		now := time.Now()
+		now := clock()
 		wait := time.Minute
 		if next := e.index.NextExpiry(now); !next.IsZero() {
 			wait = max(time.Millisecond, min(wait, next.Sub(now)))

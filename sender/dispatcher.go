@@ -150,7 +150,7 @@ func (d *dispatcher) dispatch() {
 	if d.deliver == nil || d.deliver.Err() != nil {
 		return
 	}
-	now := time.Now()
+	now := clock()
 	for d.inFlight < d.maxInFlight {
 		s := d.ready.pop()
 		if s == nil {
@@ -199,7 +199,7 @@ func (d *dispatcher) finish(s *slot, delivery worker.Delivery, outcome worker.Ou
 		s.ctx, s.cancel = nil, nil
 	}
 	if !s.dropped {
-		now := time.Now()
+		now := clock()
 		s.worker.Done(now, delivery, outcome)
 		d.look(s, now)
 	}
@@ -253,7 +253,7 @@ func (d *dispatcher) runTimers(ctx context.Context) {
 func (d *dispatcher) fire() time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := time.Now()
+	now := clock()
 	for len(d.timers) > 0 && !d.timers[0].wakeAt.After(now) {
 		s := heap.Pop(&d.timers).(*slot)
 		s.wakeAt = time.Time{}
@@ -263,7 +263,7 @@ func (d *dispatcher) fire() time.Duration {
 	if len(d.timers) == 0 {
 		return time.Hour
 	}
-	return time.Until(d.timers[0].wakeAt)
+	return d.timers[0].wakeAt.Sub(clock())
 }
 
 // remove forgets slots that were drained and, unless that failed, saved.
@@ -282,7 +282,7 @@ func (d *dispatcher) remove(ids []int32) {
 func (d *dispatcher) change(ids []int32, f func(s *slot, now time.Time)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := time.Now()
+	now := clock()
 	for _, id := range ids {
 		if s := d.slots[id]; s != nil && !s.draining {
 			f(s, now)

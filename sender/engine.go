@@ -144,8 +144,8 @@ func (e *engine) ready() error {
 	switch last := time.Unix(0, e.lastRead.Load()); {
 	case e.leaving.Load():
 		return fmt.Errorf("draining: this process is about to end")
-	case time.Since(last) > idlePoll+5*time.Second:
-		return fmt.Errorf("the database has not answered for %s", time.Since(last).Round(time.Second))
+	case clock().Sub(last) > idlePoll+5*time.Second:
+		return fmt.Errorf("the database has not answered for %s", clock().Sub(last).Round(time.Second))
 	case keeper == nil || !keeper.Valid():
 		return fmt.Errorf("there is no lease session")
 	}

@@ -141,7 +141,7 @@ func (e *engine) newSlot(q *pg.QueueState) (*slot, error) {
 	s := &slot{
 		id: q.InstanceID, start: q.Start, savedCursor: q.Cursor,
 		worker:  worker.New(state, worker.Limits{MaxWindow: e.config.MaxInFlightPerInstance}, seen, uint64(q.InstanceID)),
-		blocked: e.index.Blocked(q.InstanceID, time.Now()),
+		blocked: e.index.Blocked(q.InstanceID, clock()),
 	}
 	s.control(q, e.config.MaxInFlightPerInstance)
 	s.savedVersion = s.worker.Version()

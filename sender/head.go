@@ -87,7 +87,7 @@ func (h *head) round(ctx context.Context, rung bool) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	h.engine.read(time.Now())
+	h.engine.read(clock())
 	if batch.Changes.Any() {
 		if err := h.engine.apply(ctx, h.feed, &batch.Changes); err != nil {
 			return 0, err // ctx has ended
@@ -155,7 +155,7 @@ func (h *head) offer(ctx context.Context, batch *pg.Batch) error {
 
 // pace decides when to read again, and arms and disarms the bell.
 func (h *head) pace(ctx context.Context, batch *pg.Batch, rung bool) (time.Duration, error) {
-	now := time.Now()
+	now := clock()
 	if n := len(batch.Activities); n > 0 {
 		h.engine.metrics.ActivitiesRead(n)
 		if h.slept && !rung {
@@ -195,7 +195,7 @@ func gapWait(stopped time.Duration) time.Duration {
 }
 
 func (h *head) unsettle() {
-	h.active, h.armed, h.settled, h.slept = time.Now(), false, false, false
+	h.active, h.armed, h.settled, h.slept = clock(), false, false, false
 	h.feed.Unsettle()
 }
 
@@ -339,7 +339,7 @@ func (d *dispatcher) advance(id int64, publishedAt time.Time) {
 func (d *dispatcher) offer(activity *worker.Activity, row *pg.Activity, found []target) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := time.Now()
+	now := clock()
 	for _, t := range found {
 		s := d.slots[t.id]
 		if s == nil || s.behind || s.draining || row.ID <= s.worker.Offered() {

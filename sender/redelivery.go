@@ -42,7 +42,7 @@ func (e *engine) runRedeliveries(ctx context.Context) {
 
 // redeliverMore offers what is still wanted.
 func (e *engine) redeliverMore(ctx context.Context) {
-	ids := e.dispatcher.takeRedeliveries(time.Now())
+	ids := e.dispatcher.takeRedeliveries(clock())
 	if err := e.redeliver(ctx, ids); err != nil {
 		e.dispatcher.wantRedeliveries(ids)
 		e.troubled(ctx, "could not read which dead letters to try again; trying again", err)
@@ -98,7 +98,7 @@ func (d *dispatcher) beginRedelivery(ids []int32) (held []int32, saves int) {
 func (d *dispatcher) offerRedeliveries(wanted []pg.Redelivery, jobs map[pg.Redelivery]worker.Job, gone []pg.Redelivery, saves int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := time.Now()
+	now := clock()
 	count := map[int32]int{}
 	for _, r := range wanted {
 		s := d.slots[r.InstanceID]

@@ -113,7 +113,7 @@ func newEngine(ctx context.Context, config Config) (*engine, error) {
 	policy := deliver.Policy{AllowHTTP: config.AllowHTTP, AllowPrivate: config.AllowPrivateAddresses}
 	client, err := deliver.NewClient(deliver.Config{
 		Policy: policy, RequestTimeout: config.RequestTimeout, ConnectTo: config.ConnectTo, CAFile: config.CAFile,
-		UserAgent: config.UserAgent, SenderName: markName(config), MaxIdlePerHost: config.MaxInFlightPerInstance,
+		UserAgent: config.UserAgent, SenderName: markName(config), MaxIdlePerHost: config.MaxInFlightPerInstance, Now: clock,
 	})
 	if err != nil {
 		return nil, err
@@ -219,7 +219,7 @@ func (e *engine) holdSession(ctx context.Context, first bool) error {
 	}
 	keeper := lease.New(ctx, lease.Config{
 		ID: e.id, Session: session, Handler: e, MaxLeases: e.config.MaxLeases, Budget: budget,
-		ShutdownTimeout: e.config.ShutdownTimeout, Log: e.log,
+		ShutdownTimeout: e.config.ShutdownTimeout, Log: e.log, Wall: clock,
 	})
 	e.session.Store(session)
 	e.keeper.Store(keeper)

@@ -41,7 +41,7 @@ type saving struct {
 func (d *dispatcher) addLetter(activityID int64, inbox, reason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := time.Now()
+	now := clock()
 	d.unsaved.Letters = append(d.unsaved.Letters,
 		pg.Letter{ActivityID: activityID, Inbox: inbox, Reason: reason, FirstAt: now, LastAt: now})
 }
