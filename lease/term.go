@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,8 +29,11 @@ type term struct {
 	cancel context.CancelCauseFunc
 	wall   func() time.Time
 
-	mu    sync.Mutex
-	end   moment
+	// end is nil before the term begins. It is read before each write to a socket, by all deliveries at one time, so it
+	// takes no lock. Both clocks' ends are one value: a mix of two could be later than either.
+	end atomic.Pointer[moment]
+
+	mu    sync.Mutex // guards timer
 	timer *time.Timer
 }
 
@@ -46,7 +50,8 @@ func (t *term) now() moment { return moment{time.Now(), t.wall().Round(0)} }
 func (t *term) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.end = t.now().add(Term)
+	end := t.now().add(Term)
+	t.end.Store(&end)
 	t.timer = time.AfterFunc(Term, func() { t.valid() })
 }
 
@@ -56,24 +61,25 @@ func (t *term) extend(start moment) {
 	if !t.valid() {
 		return
 	}
+	end := start.add(Term)
+	t.end.Store(&end)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.end = start.add(Term)
-	t.timer.Reset(time.Until(t.end.mono))
+	t.timer.Reset(time.Until(end.mono))
 }
 
+// valid compares the clocks itself. Who finds the deadline passed ends the term for everybody, so that no clock which
+// goes back revives it.
 func (t *term) valid() bool {
-	if t.ctx.Err() != nil {
+	end := t.end.Load()
+	if end == nil || t.ctx.Err() != nil {
 		return false
 	}
-	t.mu.Lock()
-	begun := t.timer != nil
-	good := t.now().before(t.end)
-	t.mu.Unlock()
-	if begun && !good {
-		t.cancel(errDeadline)
+	if termEndless || t.now().before(*end) {
+		return true
 	}
-	return begun && good
+	t.cancel(errDeadline)
+	return false
 }
 
 // finish cancels with cause, unless something else did, and stops the timer.

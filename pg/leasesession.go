@@ -17,8 +17,6 @@ import (
 const LeaseClass int32 = 1717920627
 
 const (
-	// leaseCallTimeout bounds one call on the server and the network. The lease's term holds two that take all of it.
-	leaseCallTimeout = 2 * time.Second
 	// leaseTurnTimeout bounds the wait for another call on the session. Only Save can take that long.
 	leaseTurnTimeout = time.Second
 	// lastWordsTimeout is for what the server said before it closed the connection; it is here already, or it never comes.

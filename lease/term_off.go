@@ -1,0 +1,5 @@
+//go:build noterm
+
+package lease
+
+const termEndless = true
