@@ -313,6 +313,9 @@ func (k *Keeper) leave() error {
 	}
 	clear(k.adopted)
 	k.sayFarewell()
+	if err := k.beat(); err != nil {
+		k.complain("heartbeat failed", err)
+	}
 	others := slices.DeleteFunc(k.fleet(), func(m member) bool { return m.id == k.cfg.ID })
 	k.plan = newPlan(k.ids, others, k.weights)
 	k.giveUp(nil, time.Now())
@@ -321,6 +324,8 @@ func (k *Keeper) leave() error {
 	defer beat.Stop()
 	end := time.NewTimer(k.cfg.ShutdownTimeout + Term)
 	defer end.Stop()
+	settled := time.NewTimer(settle)
+	defer settled.Stop()
 	for len(k.leases) > 0 {
 		select {
 		case <-k.term.ctx.Done():
@@ -328,17 +333,31 @@ func (k *Keeper) leave() error {
 		case <-k.results.ready:
 			k.finish()
 		case <-beat.C:
-			start := k.term.now()
-			if _, err := k.cfg.Session.Beat(k.term.ctx); err != nil {
+			if err := k.beat(); err != nil {
 				k.complain("heartbeat failed", err)
 				continue
 			}
-			k.term.extend(start)
+			k.flush()
+		case <-settled.C: // who was beginning can take its part
+			clear(k.settling)
+			k.giveUp(nil, time.Now())
 			k.flush()
 		case <-end.C:
 			k.cfg.Log.Warn("not all instances could be given up in time; the end of the session does it", "count", len(k.leases))
 			return nil
 		}
 	}
+	return nil
+}
+
+// beat proves the session alive and notes who is present.
+func (k *Keeper) beat() error {
+	start := k.term.now()
+	peers, err := k.cfg.Session.Beat(k.term.ctx)
+	if err != nil {
+		return err
+	}
+	k.term.extend(start)
+	k.observe(peers)
 	return nil
 }

@@ -52,6 +52,28 @@ func TestKeeper_InstancesOfAProcessThatLeavesWaitForHardlyAnything(t *testing.T)
 	})
 }
 
+func TestKeeper_LeavingHandsOverToAProcessThatHasJustBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newServer(1000)
+		v.fleet(t, 2)
+		v.start(t, "late")
+		pass(50 * time.Millisecond)
+		leaving, began := v.sessions[0], time.Now()
+		leaving.stop()
+		<-leaving.ended
+		if took := time.Since(began); took > 400*time.Millisecond {
+			t.Errorf("it took %s to leave", took)
+		}
+		v.end(leaving)
+		pass(time.Second)
+		v.fair(t)
+		if v.gap > 20*time.Millisecond {
+			t.Errorf("an instance was without a holder for %s", v.gap)
+		}
+		v.finish(t)
+	})
+}
+
 func TestKeeper_BellForSomeWakesNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newServer(4000)
