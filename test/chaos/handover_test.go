@@ -63,11 +63,11 @@ func (r *rig) pausesSince(since time.Time) (p pauses) {
 	for _, domain := range r.world.Instances {
 		var last fediverse.Delivery
 		for _, d := range r.Fedi.Ledger().Deliveries(domain) {
-			if d.Arrived.Before(since) || !d.Accepted() {
+			if !d.Accepted() {
 				continue
 			}
 			switch {
-			case last.Process == "":
+			case last.Process == "" || d.Arrived.Before(since):
 			case last.Process == d.Process:
 				p.usual = append(p.usual, d.Arrived.Sub(last.Arrived))
 			default:
