@@ -33,10 +33,19 @@ type guardedDialer struct {
 	connectTo string
 }
 
-// dial is the transport's DialContext. What the operator chose, ConnectTo or a proxy, is not guarded: it is normally
+// dial is the transport's DialContext.
+func (g *guardedDialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := g.connect(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return newGatedConn(conn), nil
+}
+
+// connect checks the addresses. What the operator chose, ConnectTo or a proxy, is not guarded: it is normally
 // a private address. With a proxy it is the proxy that resolves the name, so of the inbox only address literals and
 // local names are checked (Policy.CheckInbox) and the rest is the proxy's to refuse.
-func (g *guardedDialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (g *guardedDialer) connect(ctx context.Context, network, address string) (net.Conn, error) {
 	if g.connectTo != "" {
 		return g.dialer.DialContext(ctx, network, g.connectTo)
 	}

@@ -19,9 +19,11 @@ var errTimeout = errors.New("the request timed out")
 // proxy knows the address, so there the guard is left with address literals and local names.
 //
 // The signature is made when the connection stands, right before the request leaves: its Date is never old, and a
-// server that can't be reached costs no signature.
+// server that can't be reached costs no signature. When ctx ends, or its gate shuts (see [WithGate]), the connection is
+// reset and the outcome is Canceled; a request that has left altogether may still have been taken.
 func (c *Client) Post(ctx context.Context, inbox string, doc *Document, key *Key) Outcome {
-	if ctx.Err() != nil {
+	gate := gateOf(ctx)
+	if ctx.Err() != nil || gate.shut() {
 		return canceled()
 	}
 	target, err := c.config.CheckInbox(inbox)
@@ -31,9 +33,9 @@ func (c *Client) Post(ctx context.Context, inbox string, doc *Document, key *Key
 	timed, cancel := context.WithTimeoutCause(ctx, c.config.RequestTimeout, errTimeout)
 	defer cancel()
 	for redirects := 0; ; redirects++ {
-		a := &attempt{client: c, url: target, doc: doc, key: key}
+		a := &attempt{client: c, url: target, doc: doc, key: key, gate: gate}
 		out, location := a.do(timed)
-		if out.Status == 0 && ctx.Err() != nil {
+		if out.Status == 0 && (ctx.Err() != nil || gate.shut()) {
 			return canceled()
 		}
 		if location == "" {
@@ -64,7 +66,9 @@ type attempt struct {
 	url    *url.URL
 	doc    *Document
 	key    *Key
+	gate   *gate
 
+	conn    *gatedConn // of the last request that was made
 	header  http.Header
 	date    string // of the signature in the header
 	signErr error
@@ -81,6 +85,9 @@ func (a *attempt) do(ctx context.Context) (out Outcome, location string) {
 	defer func() { _ = response.Body.Close() }() // what it says no longer matters
 	out = classify(response.StatusCode, response.Header, a.client.config.Now())
 	text := readAnswer(response, cancel)
+	if a.conn != nil {
+		a.conn.end(a)
+	}
 	switch response.StatusCode {
 	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		if location = response.Header.Get("Location"); location == "" {
@@ -136,7 +143,10 @@ func (a *attempt) roundTrip(ctx context.Context, cancel context.CancelCauseFunc)
 		ctx = context.WithValue(ctx, proxyKey{}, proxy)
 	}
 	// GotConn runs in the goroutine of RoundTrip, before anything is written, and again for each new connection.
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
+		if a.conn = gatedUnder(got.Conn); a.conn != nil {
+			a.conn.begin(a)
+		}
 		if err := a.sign(ctx); err != nil {
 			a.signErr = err
 			cancel(err)

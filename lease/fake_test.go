@@ -71,7 +71,7 @@ type session struct {
 	moves   int            // ids released on purpose
 }
 
-func (v *server) start(t *testing.T, id string, change ...func(*lease.Config)) *session {
+func (v *server) start(t testing.TB, id string, change ...func(*lease.Config)) *session {
 	t.Helper()
 	v.mu.Lock()
 	s := &session{
@@ -355,7 +355,7 @@ func pass(d time.Duration) {
 }
 
 // finish stops all processes and waits for them.
-func (v *server) finish(t *testing.T) {
+func (v *server) finish(t testing.TB) {
 	t.Helper()
 	v.mu.Lock()
 	all := slices.Clone(v.sessions)

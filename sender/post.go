@@ -9,15 +9,11 @@ import (
 	"github.com/fedsender/fedsender/worker"
 )
 
-// post makes one delivery under the lease: it asks right before the request whether the lease still holds.
+// post makes one delivery under the lease: the gate of ctx lets no byte of it leave once the lease does not hold.
 func (e *engine) post(ctx context.Context, s *slot, d worker.Delivery) worker.Outcome {
 	p, key, err := e.document(ctx, d.Activity.ID)
 	if err != nil {
 		return e.undocumented(ctx, err)
-	}
-	keeper := e.keeper.Load()
-	if keeper == nil || !keeper.Valid() {
-		return worker.Outcome{Class: worker.Canceled}
 	}
 	started := time.Now()
 	o := e.client.Post(ctx, d.Inbox.URL, p.document, key.key)

@@ -223,7 +223,8 @@ func (e *engine) holdSession(ctx context.Context, first bool) error {
 	})
 	e.session.Store(session)
 	e.keeper.Store(keeper)
-	e.dispatcher.begin(keeper.Context())
+	// By its context each delivery belongs to the keeper under which it began, whichever is current when it leaves.
+	e.dispatcher.begin(deliver.WithGate(keeper.Context(), keeper.Valid))
 	after := context.AfterFunc(ctx, func() { e.leaving.Store(true) })
 	defer after()
 	err = keeper.Run(ctx)
