@@ -318,14 +318,13 @@ func (k *Keeper) leave() error {
 	}
 	others := slices.DeleteFunc(k.fleet(), func(m member) bool { return m.id == k.cfg.ID })
 	k.plan = newPlan(k.ids, others, k.weights)
+	clear(k.settling) // who begins takes at once what nobody else can deliver to
 	k.giveUp(nil, time.Now())
 	k.flush()
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
 	end := time.NewTimer(k.cfg.ShutdownTimeout + Term)
 	defer end.Stop()
-	settled := time.NewTimer(settle)
-	defer settled.Stop()
 	for len(k.leases) > 0 {
 		select {
 		case <-k.term.ctx.Done():
@@ -337,10 +336,6 @@ func (k *Keeper) leave() error {
 				k.complain("heartbeat failed", err)
 				continue
 			}
-			k.flush()
-		case <-settled.C: // who was beginning can take its part
-			clear(k.settling)
-			k.giveUp(nil, time.Now())
 			k.flush()
 		case <-end.C:
 			k.cfg.Log.Warn("not all instances could be given up in time; the end of the session does it", "count", len(k.leases))

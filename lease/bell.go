@@ -54,18 +54,19 @@ func (k *Keeper) expect() {
 	}
 }
 
-// take locks what others gave up for us. It looks at nothing else: that waits for the next round. Who does not know of
-// anything that it could take has not seen a change of membership yet, so its round is due; rung says that it was told.
-func (k *Keeper) take(rung bool) (roundDue bool) {
-	began := time.Now()
-	missing := k.missing(k.pick(began))
-	if len(missing) == 0 {
-		return rung || began.Sub(k.last) >= wakeGap
+// accept takes what others gave up for us. Who was told of a change, or does not know of anything that it could take, plans
+// anew first: looked says so.
+func (k *Keeper) accept(rung bool) (looked bool) {
+	if looked = rung || len(k.missing(k.own)) == 0 && time.Since(k.last) >= wakeGap; looked {
+		k.round(rung)
 	}
-	k.lock(missing)
+	began := time.Now()
+	if missing := k.missing(k.pick(began)); len(missing) > 0 {
+		k.lock(missing)
+	}
 	k.takeNext = time.Now().Add(max(takeGap, time.Since(began)))
 	k.report()
-	return false
+	return looked
 }
 
 // ringOut rings if there is news: for everybody, or for those who should take what is free.

@@ -113,6 +113,7 @@ type Status struct {
 	Held     int       // instances that it holds, those that it drains included
 	Limit    int       // how many it may hold; 0: no limit
 	LastBeat time.Time // the last good heartbeat
+	Settled  bool      // it has made itself known and takes what it should hold
 	Weights  int64     // the version that it plans with
 }
 
@@ -202,10 +203,10 @@ func (k *Keeper) supervise(ctx context.Context) error {
 		case <-k.offered:
 			offered = true
 		case <-timer.C:
-			if now := time.Now(); offered && !now.Before(k.takeAt()) {
+			if now := time.Now(); offered && k.joined && !now.Before(k.takeAt()) {
 				offered = false
-				if k.take(rung) {
-					due = now
+				if k.accept(rung) {
+					due, rung = k.nextAt(), false
 				}
 			}
 			if !time.Now().Before(due) {
@@ -213,7 +214,7 @@ func (k *Keeper) supervise(ctx context.Context) error {
 				due, rung = k.nextAt(), false
 			}
 		}
-		if at := k.takeAt(); offered && at.Before(due) {
+		if at := k.takeAt(); offered && k.joined && at.Before(due) {
 			timer.Reset(time.Until(at))
 		} else {
 			timer.Reset(time.Until(due))
@@ -234,10 +235,9 @@ func (k *Keeper) answerAt() time.Time {
 	return at
 }
 
-// takeAt is the earliest moment for a look at what was offered.
-func (k *Keeper) takeAt() time.Time {
-	return latest(k.takeNext, k.began.Add(settle), k.grace)
-}
+// takeAt is the earliest moment for a look at what was offered, which may be before settle ends: who offers knows who
+// is present.
+func (k *Keeper) takeAt() time.Time { return latest(k.takeNext, k.grace) }
 
 func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
 
@@ -296,7 +296,7 @@ func (k *Keeper) report() {
 	k.current.Store(k.plan)
 	k.status.Store(&Status{
 		Peers: k.members, Owned: len(k.own), Held: len(k.leases), Limit: k.capacity(), LastBeat: k.last,
-		Weights: k.weights.Version,
+		Weights: k.weights.Version, Settled: k.settled,
 	})
 }
 

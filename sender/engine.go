@@ -148,6 +148,8 @@ func (e *engine) ready() error {
 		return fmt.Errorf("the database has not answered for %s", clock().Sub(last).Round(time.Second))
 	case keeper == nil || !keeper.Valid():
 		return fmt.Errorf("there is no lease session")
+	case !keeper.Status().Settled:
+		return fmt.Errorf("joining the other processes")
 	}
 	return nil
 }
