@@ -126,6 +126,9 @@ func TestViews_ShowWhoHoldsWhatToWhoMayReadOnlyThem(t *testing.T) {
 	require.Len(t, statuses, 1)
 	assert.Equal(t, "sender-1", statuses[0].Holder)
 	assert.EqualValues(t, 2, statuses[0].DeadLetters)
+	statuses, err = pg.InstanceStatuses(t.Context(), viewer, pg.InstanceStatusFilter{Domain: "one.example", NoHolder: true})
+	require.NoError(t, err)
+	assert.Empty(t, statuses[0].Holder)
 	assert.Len(t, column[string](t, viewer, `select error from fedsender.recent_error where at <= now()`), 3)
 
 	require.NoError(t, one.Leave(t.Context()))

@@ -34,13 +34,20 @@ type InstanceStatusFilter struct {
 	Domain  string // empty: all
 	Trouble bool   // only those that are not ok
 	Limit   int    // 0: no limit
+	// NoHolder leaves Holder empty, which spares the database a read of pg_locks.
+	NoHolder bool
 }
 
-// InstanceStatuses returns the chosen instances, the worst first. It reads pg_locks: ask once a second at most.
+// InstanceStatuses returns the chosen instances, the worst first. It reads pg_locks, unless f says otherwise: ask once a
+// second at most.
 func InstanceStatuses(ctx context.Context, q Querier, f InstanceStatusFilter) ([]InstanceStatus, error) {
+	holder := `coalesce(holder, '')`
+	if f.NoHolder {
+		holder = `''`
+	}
 	rows, err := q.Query(ctx, `
 		select domain, state, ids_behind, extract(epoch from lag)::float8, fail_count, coalesce(last_error, ''),
-			coalesce(last_http_status, 0), next_retry_at, last_success_at, coalesce(holder, ''), dead_letters, cursor_id, instance_id
+			coalesce(last_http_status, 0), next_retry_at, last_success_at, `+holder+`, dead_letters, cursor_id, instance_id
 		from fedsender.instance_status
 		where ($1::text = '' or domain = lower($1::text))
 			and (not $2::boolean or state <> 'ok')

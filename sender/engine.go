@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/maypok86/otter/v2"
+	"golang.org/x/time/rate"
 
 	"github.com/fedsender/fedsender/admin"
 	"github.com/fedsender/fedsender/deliver"
@@ -30,6 +31,7 @@ type engine struct {
 	id      string // of this process, drawn at start
 
 	pool        *pgxpool.Pool
+	lockReads   *rate.Limiter // of pg_locks, which every writer of the database pays
 	leaseConfig *pgx.ConnConfig
 	client      *deliver.Client
 	policy      deliver.Policy

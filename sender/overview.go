@@ -45,11 +45,14 @@ func (e *engine) overview(ctx context.Context) (admin.Overview, error) {
 	if err != nil {
 		return shown, err
 	}
+	if err := e.lockReads.Wait(ctx); err != nil {
+		return shown, err
+	}
 	processes, err := pg.Processes(ctx, e.pool)
 	if err != nil {
 		return shown, err
 	}
-	worst, err := pg.InstanceStatuses(ctx, e.pool, pg.InstanceStatusFilter{Trouble: true, Limit: maxWorst})
+	worst, err := pg.InstanceStatuses(ctx, e.pool, pg.InstanceStatusFilter{Trouble: true, Limit: maxWorst, NoHolder: true})
 	if err != nil {
 		return shown, err
 	}

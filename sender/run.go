@@ -157,6 +157,7 @@ func (e *engine) open(ctx context.Context) (*pg.Feed, error) {
 		return nil, err
 	}
 	feed.Fenced = e.metrics.Fence
+	e.lockReads = feed.LockReads()
 	return feed, nil
 }
 
