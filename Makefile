@@ -55,8 +55,8 @@ e2e: ## From INSERT to inbox: real Postgres, real HTTP, real signals
 	go test -count=1 -timeout 15m -p 1 -v ./test/e2e/...
 
 .PHONY: chaos
-chaos: ## Faults in their long form: kills, hangs, cut links, database restarts; up to an hour
-	FEDSENDER_CHAOS=long go test -count=1 -timeout 60m -v ./test/chaos/...
+chaos: ## Faults in their long form: kills, hangs, cut links, database restarts; about an hour and a half
+	FEDSENDER_CHAOS=long go test -count=1 -timeout 150m -v ./test/chaos/...
 
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZTIME (10s)

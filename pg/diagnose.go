@@ -2,7 +2,6 @@ package pg
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -47,10 +46,6 @@ func Diagnose(ctx context.Context, cfg, lease *pgx.ConnConfig) []Finding {
 	defer conn.Close(context.WithoutCancel(ctx))
 	d := &diagnosis{ctx: ctx, conn: conn}
 	d.add("database", OK, "reached "+where(cfg), "")
-	if err := CheckTransactions(ctx, conn); errors.Is(err, ErrStatementPooled) {
-		d.add("database", Bad, "it is behind a pooler that refuses transactions (pool_mode=statement)", "set it to pool_mode=transaction, or DATABASE_URL to a direct connection")
-		return append(d.findings, diagnoseLease(ctx, lease))
-	}
 	d.server()
 	d.clock()
 	if d.schema() {

@@ -75,7 +75,6 @@ func (d *dispatcher) add(b *beginning, slots []*slot) (again []int32) {
 		}
 		delete(d.beginnings, s.id)
 		d.slots[s.id] = s
-		d.noteCursor(s, b.anew)
 		if s.worker.Offered() < max(d.head, d.reading) || s.stopped(now) {
 			d.fallBehind(s)
 		}

@@ -32,7 +32,6 @@ func (e *engine) Acquired(ctx context.Context, ids []int32) error {
 		}
 	}
 	e.metrics.LeasesTaken(len(ids))
-	e.noteSetbacks(ctx)
 	return nil
 }
 

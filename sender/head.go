@@ -47,7 +47,6 @@ type head struct {
 	second  time.Time // of the count
 	count   int
 	disarms time.Time
-	recent  memory // of what was read last
 }
 
 // run reads until ctx ends.
@@ -67,10 +66,6 @@ func (h *head) run(ctx context.Context) {
 		case <-h.engine.news:
 			rung = true
 		case <-timer.C:
-		}
-		if h.engine.adrift.Load() {
-			rung = false
-			continue // until there is a lease session and it has this rewind
 		}
 		wait, err := h.round(ctx, rung)
 		rung = false
@@ -101,7 +96,6 @@ func (h *head) round(ctx context.Context, rung bool) (time.Duration, error) {
 	if err := h.offer(ctx, &batch); err != nil {
 		return 0, err // ctx has ended
 	}
-	h.recent.add(batch.Activities)
 	return h.pace(ctx, &batch, rung)
 }
 
@@ -110,22 +104,18 @@ func (h *head) round(ctx context.Context, rung bool) (time.Duration, error) {
 func (h *head) rewind(ctx context.Context) error {
 	e := h.engine
 	return e.insist(ctx, "could not read the horizon; trying again", func(ctx context.Context) error {
-		head, horizon, err := h.feed.Rewind(ctx)
+		head, err := h.feed.Rewind(ctx)
 		if err != nil {
 			return err
 		}
-		lost, err := h.recent.lost(ctx, e.pool)
-		if err != nil {
-			return err
-		}
-		before := e.dispatcher.rewind(head)
-		if before > head {
+		if before := e.dispatcher.rewind(head); before > head {
 			e.log.Debug("reading again what may have been lost with the session", "from", head, "to", before)
 		}
-		e.noteLoss(lost, horizon)
-		e.adrift.Store(false)
 		e.documents.InvalidateAll()
 		e.rewound.Add(1)
+		e.saveMu.Lock()
+		e.published = min(e.published, head)
+		e.saveMu.Unlock()
 		h.unsettle()
 		return nil
 	})

@@ -120,11 +120,12 @@ func TestHandover_ReceiversSeeNoPauseAndNoDuplicate(t *testing.T) {
 	ctx := within(t)
 	r := newRig(t, binary(t, ""), bells.database(t), slowly(), everyone(pick(30, 40)))
 	r.startHolding(ctx, 3, 3)
+	random := choices(t.Name())
 	s := r.steady(ctx, pick(200*time.Millisecond, 60*time.Millisecond))
 	defer s.end()
 	for range pick(1, 10) {
 		r.during(ctx, "one joins three", 4, func() { r.start(ctx, 1) })
-		r.during(ctx, "one of four leaves", 3, func() { r.stopInTime(ctx, r.someSender()) })
+		r.during(ctx, "one of four leaves", 3, func() { r.stopInTime(ctx, r.someSender(random)) })
 	}
 	for range pick(0, 5) {
 		r.during(ctx, "two of three leave", 1, func() { r.stopTogether(ctx, r.Senders()[:2]) })

@@ -54,11 +54,10 @@ func TestNothingIsLostHoweverTheWritersBehave(t *testing.T) {
 // writeWildly has every writer commit so many activities, and returns how many that were in all.
 func writeWildly(ctx context.Context, r *rig, writers, each int) int {
 	r.t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	r.t.Logf("seed %d", seed)
+	r.t.Logf("FEDSENDER_CHAOS_SEED=%d", seed())
 	group := pool.NewWithResults[int]().WithErrors()
 	for n := range writers {
-		w := newWriter(n, r, seed, wildWays)
+		w := newWriter(n, r, seed(), wildWays)
 		w.audience = audience{all: true, unknown: 10}
 		group.Go(func() (int, error) {
 			total := 0

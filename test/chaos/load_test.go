@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -26,14 +25,15 @@ type load struct {
 	failed    atomic.Int64
 }
 
-// load writes so many activities a second.
-func (r *rig) load(ctx context.Context, perSecond int) *load {
+// load writes so many activities a second, as the seed has it.
+func (r *rig) load(ctx context.Context, perSecond int, seed uint64) *load {
 	const writers = 6
 	l := &load{stopping: make(chan struct{})}
 	pace := rate.NewLimiter(rate.Limit(perSecond), writers)
 	ledger := r.Fedi.Ledger()
-	for n := range writers {
-		w := newWriter(n, r, rand.Uint64(), tameWays)
+	for range writers {
+		r.writers++
+		w := newWriter(r.writers, r, seed, tameWays)
 		l.group.Go(func() {
 			for pace.Wait(ctx) == nil && !l.stopped() {
 				if int(l.due.Load())-ledger.Accepted("") > backlog {

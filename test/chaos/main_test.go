@@ -1,5 +1,5 @@
-// Package chaos does to real senders what production does: writers that commit late, kills, hangs, restarts of the
-// database, receivers that misbehave. The ledger of the receivers judges.
+// Package chaos does to real senders what production does: writers that commit late, kills, hangs, cut links, restarts of
+// the database, receivers that misbehave. The ledger of the receivers judges, and samples of cursors and locks.
 //
 // Each test has a short form, which takes seconds and is part of make test, and a long one (FEDSENDER_CHAOS=long, make
 // chaos). Both print their figures (-v).
@@ -8,14 +8,18 @@ package chaos
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/fedsender/fedsender/test/fleet"
+	"github.com/fedsender/fedsender/test/network"
 	"github.com/fedsender/fedsender/test/postgres"
 )
 
@@ -39,6 +43,14 @@ func within(t *testing.T) context.Context {
 	return ctx
 }
 
+// seed is what the choices of the tests follow from: FEDSENDER_CHAOS_SEED, or another one each time.
+var seed = sync.OnceValue(func() uint64 {
+	if n, err := strconv.ParseUint(os.Getenv("FEDSENDER_CHAOS_SEED"), 10, 64); err == nil {
+		return n
+	}
+	return rand.Uint64()
+})
+
 // parallel lets the short forms, which mostly wait, run beside each other. The long ones measure.
 func parallel(t *testing.T) {
 	t.Helper()
@@ -48,12 +60,21 @@ func parallel(t *testing.T) {
 }
 
 func TestMain(m *testing.M) {
+	if err := network.Enter(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	dir, err := os.MkdirTemp("", "fedsender-chaos-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	binaryDir = dir
+	flag.Parse()
+	if !long {
+		// The short forms mostly wait for something, so the number of processors is no measure.
+		_ = flag.Set("test.parallel", "8") // there is such a flag
+	}
 	code := postgres.Main(m)
 	if err := errors.Join(bells.close(), os.RemoveAll(dir)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -67,6 +88,8 @@ var (
 	withTags  = map[string]func() (string, error){
 		"":          sync.OnceValues(func() (string, error) { return build("plain") }),
 		"nohorizon": sync.OnceValues(func() (string, error) { return build("nohorizon", "nohorizon") }),
+		"noterm":    sync.OnceValues(func() (string, error) { return build("noterm", "noterm") }),
+		"testclock": sync.OnceValues(func() (string, error) { return build("testclock", "testclock") }),
 	}
 )
 

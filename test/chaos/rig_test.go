@@ -3,6 +3,8 @@ package chaos
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,18 +29,11 @@ type rig struct {
 	reach   [][]string    // inboxes of the followers, by actor
 	writing *pgxpool.Pool // of the writers
 
-	started []*fleet.Sender // those that have ended included
-	faults  []fault
+	started   []*fleet.Sender // those that have ended included
+	incidents []*incident
+	writers   int // that there were; each has a number of its own
 
 	moved map[string]string // domains whose inboxes redirect, and where to
-}
-
-// fault is what was done to a process.
-type fault struct {
-	process string // its name; empty: all of them
-	at      time.Time
-	end     time.Time // a process that is frozen may finish what it had begun when it goes on
-	killed  bool
 }
 
 // spread says whom the actors reach.
@@ -127,14 +122,6 @@ func (r *rig) startHolding(ctx context.Context, fresh, n int) {
 	}
 }
 
-// suffer notes a fault of a process that is about to happen; empty: of all. recovered says that it is over.
-func (r *rig) suffer(process string) (began time.Time, recovered func()) {
-	began = time.Now()
-	n := len(r.faults)
-	r.faults = append(r.faults, fault{process: process, at: began, end: began})
-	return began, func() { r.faults[n].end = time.Now() }
-}
-
 // progress waits until n more deliveries were accepted.
 func (r *rig) progress(ctx context.Context, n int) {
 	r.t.Helper()
@@ -180,31 +167,25 @@ func (r *rig) backend(ctx context.Context, s *fleet.Sender) int {
 	return pid
 }
 
-// takeover waits until every instance is held by other sessions than one, and returns how long that took.
+// takeover waits until every instance is held by other sessions than one, and returns how long that took. A database that
+// gives no answer is asked again.
 func (r *rig) takeover(ctx context.Context, since time.Time, gone int) time.Duration {
 	r.t.Helper()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for {
+	total := 0
+	err := fleet.Until(ctx, "every instance is held by others", func() (bool, error) {
 		held, err := r.holders(ctx)
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		total := 0
+		total = 0
 		for pid, count := range held {
 			if pid != gone {
 				total += count
 			}
 		}
-		if total >= len(r.world.Instances) {
-			return time.Since(since)
-		}
-		select {
-		case <-ctx.Done():
-			r.t.Fatalf("%d of %d instances are held", total, len(r.world.Instances))
-		case <-ticker.C:
-		}
+		return err == nil && total >= len(r.world.Instances), nil
+	})
+	if err != nil {
+		r.t.Fatalf("%v: %d of %d are", err, total, len(r.world.Instances))
 	}
+	return time.Since(since)
 }
 
 // wanted is what each inbox should have, by the table: whatever the writers believe, what stands there was committed.
@@ -244,25 +225,32 @@ func (r *rig) expected(ctx context.Context) (fediverse.Expected, int) {
 // that was not committed, conflicting ones in order, nothing to be sent again, no lease left behind.
 func (r *rig) finish(ctx context.Context) fediverse.Verdict {
 	r.t.Helper()
-	expected, total := r.expected(ctx)
-	ledger := r.Fedi.Ledger()
-	arrived := fleet.Until(ctx, "everything has arrived", func() (bool, error) {
-		return ledger.Accepted("") >= total && ledger.Verdict(expected, order).Lost == 0, nil
-	})
-	if arrived != nil {
-		r.t.Error(arrived)
-	}
+	expected := r.waitArrived(ctx)
 	// The time of the test may be over; what is wrong is told all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	r.stopAll(ctx)
 	r.checkEnd(ctx)
-	verdict := ledger.Verdict(expected, order)
+	verdict := r.Fedi.Ledger().Verdict(expected, order)
 	r.t.Log(verdict)
 	if verdict.Lost+verdict.Unexpected+verdict.OutOfOrder+verdict.Violations > 0 {
 		r.t.Error(strings.Join(verdict.Examples, "\n"))
 	}
 	return verdict
+}
+
+// waitArrived waits until all that was committed has arrived, and returns what that is.
+func (r *rig) waitArrived(ctx context.Context) fediverse.Expected {
+	r.t.Helper()
+	expected, total := r.expected(ctx)
+	ledger := r.Fedi.Ledger()
+	err := fleet.Until(ctx, "everything has arrived", func() (bool, error) {
+		return ledger.Accepted("") >= total && ledger.Verdict(expected, order).Lost == 0, nil
+	})
+	if err != nil {
+		r.t.Error(err)
+	}
+	return expected
 }
 
 // stopAll stops every sender at one time; each must exit with 0.
@@ -301,6 +289,16 @@ func (r *rig) checkEnd(ctx context.Context) {
 	if err != nil {
 		r.t.Error(err)
 	}
+}
+
+// someSender is one of those that run.
+func (r *rig) someSender(random *rand.Rand) *fleet.Sender {
+	senders := r.Senders()
+	return senders[random.IntN(len(senders))]
+}
+
+func sortedCopy(durations []time.Duration) []time.Duration {
+	return slices.Sorted(slices.Values(durations))
 }
 
 func percentiles(durations []time.Duration) string {

@@ -4,7 +4,11 @@ import (
 	"maps"
 	"slices"
 	"sort"
+	"time"
 )
+
+// jumble is far above how much later an entry is made than one whose header arrived after it.
+const jumble = time.Second
 
 // Accepted is how many deliveries were answered with 2xx, repeated ones included. It costs nothing.
 func (l *Ledger) Accepted(domain string) int {
@@ -48,6 +52,23 @@ func (l *Ledger) Domains() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Sorted(maps.Keys(l.byDomain))
+}
+
+// Since is how many deliveries of the process arrived later than the time and were accepted.
+func (l *Ledger) Since(process string, after time.Time) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	count, least := 0, int64(after.Sub(l.start))
+	for seq := l.count - 1; seq >= 0; seq-- {
+		e := l.at(seq)
+		if e.arrived < least-int64(jumble) {
+			break
+		}
+		if e.arrived > least && e.accepted() && l.processes.all[e.process] == process {
+			count++
+		}
+	}
+	return count
 }
 
 // ByProcess is how many deliveries of each process were accepted.

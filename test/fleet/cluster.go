@@ -22,7 +22,9 @@ type Cluster struct {
 	DB       *pgxpool.Pool
 	Fedi     *fediverse.Fediverse
 	Env      []string // of every sender that is started from now on
-	Log      io.Writer
+	// Adjust changes what is asked of a sender before it starts; nil: nothing.
+	Adjust func(*Options)
+	Log    io.Writer
 
 	mu      sync.Mutex
 	senders []*Sender
@@ -90,10 +92,14 @@ func (c *Cluster) launch(ctx context.Context, machines []Machine) ([]*Sender, er
 		c.started++
 		name := fmt.Sprintf("sender-%d", c.started)
 		c.mu.Unlock()
-		s, err := Start(Options{
+		options := Options{
 			Binary: c.Binary, Name: name, Database: c.Database, ConnectTo: c.Fedi.Addr(), CAFile: c.Fedi.CAFile(),
 			Env: c.Env, Log: c.Log, On: machine,
-		})
+		}
+		if c.Adjust != nil {
+			c.Adjust(&options)
+		}
+		s, err := Start(options)
 		if err != nil {
 			return fresh, err
 		}

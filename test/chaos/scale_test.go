@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"context"
-	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -19,81 +18,6 @@ const busyPerSecond = 60
 // slowly answers late what counts as delivered already.
 func slowly() fediverse.Config {
 	return fediverse.Config{Default: fediverse.Always(fediverse.Late(answerAfter))}
-}
-
-// takenOverWithin is far above what it takes, for machines that are busy with other things.
-const takenOverWithin = 10 * time.Second
-
-func TestKillNine(t *testing.T) {
-	parallel(t)
-	ctx := within(t)
-	r := newRig(t, binary(t, ""), bells.database(t), slowly(), busy)
-	r.startHolding(ctx, 4, 4)
-	l := r.load(ctx, busyPerSecond)
-	defer l.stop(t)
-	r.progress(ctx, backlog)
-	var settled, unsettled []time.Duration
-	for n := range pick(3, 50) {
-		calm := n%3 < 2
-		if calm {
-			// Otherwise the one before may still be moving leases to its successor.
-			if err := r.WaitHeld(ctx, 4); err != nil {
-				t.Fatal(err)
-			}
-		}
-		wait(ctx, rand.N(time.Second))
-		victim := r.someSender()
-		lease := r.backend(ctx, victim)
-		at, _ := r.suffer(victim.Name)
-		r.faults[n].killed = true
-		victim.Kill()
-		took := r.takeover(ctx, at, lease)
-		if took > takenOverWithin {
-			t.Errorf("kill %d: instances were without a holder for %s", n, took)
-		}
-		if calm {
-			settled = append(settled, took)
-		} else {
-			unsettled = append(unsettled, took)
-		}
-		r.start(ctx, 1)
-	}
-	l.stop(t)
-	t.Logf("every instance held again after a kill: %s; after one while leases were moving: %s", percentiles(settled), percentiles(unsettled))
-	r.finish(ctx)
-	r.checkDuplicates()
-	r.checkOverlaps()
-}
-
-func (r *rig) someSender() *fleet.Sender {
-	senders := r.Senders()
-	return senders[rand.IntN(len(senders))]
-}
-
-func TestSIGTERM(t *testing.T) {
-	parallel(t)
-	ctx := within(t)
-	r := newRig(t, binary(t, ""), bells.database(t), slowly(), busy)
-	r.startHolding(ctx, 4, 4)
-	l := r.load(ctx, busyPerSecond)
-	defer l.stop(t)
-	r.progress(ctx, backlog)
-	var stops, gaps []time.Duration
-	for range pick(3, 20) {
-		wait(ctx, rand.N(time.Second))
-		victim := r.someSender()
-		began := time.Now()
-		stops = append(stops, r.stopInTime(ctx, victim))
-		gaps = append(gaps, r.takeover(ctx, began, 0))
-		r.start(ctx, 1)
-	}
-	l.stop(t)
-	t.Logf("ended after SIGTERM: %s; every instance held again: %s", percentiles(stops), percentiles(gaps))
-	verdict := r.finish(ctx)
-	if verdict.Twice > 0 {
-		t.Errorf("%d duplicates though nothing was killed: %v", verdict.Twice, verdict.Examples)
-	}
-	r.checkOverlaps()
 }
 
 // stopInTime stops a sender, which must exit with 0 within SENDER_SHUTDOWN_TIMEOUT, and returns how long that took.
@@ -115,7 +39,7 @@ func TestScaledUpAndDown(t *testing.T) {
 	ctx := within(t)
 	r := newRig(t, binary(t, ""), bells.database(t), slowly(), spread{actors: 100, instances: 2000, hot: 2, most: 5})
 	r.startHolding(ctx, 1, 1)
-	l := r.load(ctx, busyPerSecond)
+	l := r.load(ctx, busyPerSecond, seed())
 	defer l.stop(t)
 	r.progress(ctx, backlog)
 	for range pick(1, 5) {

@@ -1,0 +1,65 @@
+package chaos
+
+import (
+	"time"
+
+	"github.com/fedsender/fedsender/test/fediverse"
+)
+
+const (
+	// underWay is how late the receivers, who share the processors with all the rest, may get to read what a process had
+	// sent before it was killed, frozen or cut off.
+	underWay = 2 * time.Second
+	// noticed is how late a process that lives may learn that it has lost its session; it takes milliseconds.
+	noticed = 100 * time.Millisecond
+	// wakes is how late the receivers may get to read what a process let out in the moment when it went on.
+	wakes = time.Second
+)
+
+// incident is what was done to a process, or to all of them.
+type incident struct {
+	process string    // its name; empty: all
+	at      time.Time // it begins
+	// lost: from then on the process has no lease that it had before, or can't use it. What it sends is its fault.
+	lost time.Time
+	end  time.Time // it is over
+	// silenced: the process could not read any more that it has lost its leases, so what it had sent may arrive late.
+	silenced bool
+	woken    time.Time // it goes on after it stood still; zero if it did not
+	// renewed is when the process that was woken began a new lease session; zero if it kept the one that it had.
+	renewed time.Time
+	forgets bool // the database may lose what it committed without waiting for the disk
+}
+
+// suffer notes what is about to happen to a process; empty: to all.
+func (r *rig) suffer(process string) *incident {
+	now := time.Now()
+	i := &incident{process: process, at: now, lost: now, end: now}
+	r.incidents = append(r.incidents, i)
+	return i
+}
+
+// struck notes that the leases are gone by now, or can't be used any more.
+func (i *incident) struck() { i.lost = time.Now(); i.end = i.lost }
+
+// over notes that nothing is disturbed any more.
+func (i *incident) over() { i.end = time.Now() }
+
+func (i *incident) hits(process string) bool { return i.process == "" || i.process == process }
+
+// before says whether the delivery was sent before the incident took effect and was open during it. No sender can take
+// it back.
+func (i *incident) before(d fediverse.Delivery) bool {
+	late := noticed
+	if i.silenced {
+		late = underWay
+	}
+	return i.hits(d.Process) && !d.Arrived.After(i.lost.Add(late)) && (d.Ended.IsZero() || !d.Ended.Before(i.at))
+}
+
+// letOut says whether the delivery was sent in the moment when its process was woken, under leases that it does not have:
+// the process stood still between its last look at them and its write.
+func (i *incident) letOut(d fediverse.Delivery) bool {
+	return i.process == d.Process && !i.renewed.IsZero() && !d.Arrived.Before(i.woken) && d.Arrived.Before(i.renewed) &&
+		d.Arrived.Before(i.woken.Add(wakes))
+}

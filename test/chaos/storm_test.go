@@ -1,0 +1,292 @@
+package chaos
+
+import (
+	"cmp"
+	"context"
+	"hash/fnv"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/fedsender/fedsender/test/fediverse"
+	"github.com/fedsender/fedsender/test/fleet"
+	"github.com/fedsender/fedsender/test/network"
+	"github.com/fedsender/fedsender/test/postgres"
+)
+
+const (
+	// clockTolerance is above the jumps of clocks that are tried.
+	clockTolerance = 2 * time.Hour
+	// busyMachine is how much longer than its bound a fault may take on a machine that is busy with other things.
+	busyMachine = 20 * time.Second
+)
+
+// storm is a fleet under load that suffers one fault after the other.
+type storm struct {
+	*rig
+	stage   *stage
+	random  *rand.Rand // the choices of the present fault
+	server  *postgres.Server
+	replica *postgres.Server // nil where there is none
+	hosts   map[string]*network.Host
+	clocks  string // directory of the files that senders read their clocks' offsets from
+	links   *links // through which some reach the database; nil where there are none
+	watch   *sampler
+	seen    int // deliveries that are judged
+	judged  fediverse.Verdict
+}
+
+// TestChaos has a fleet suffer each fault, one at a time and again and again, and judges by the ledger of the receivers, the
+// cursors and pg_locks. FEDSENDER_CHAOS_SEED repeats the choices of a run, FEDSENDER_CHAOS_TIMES has each fault happen so
+// often, and FEDSENDER_CHAOS_TABLE names a file for the results. One fault: -run 'TestChaos/.*/kill'.
+func TestChaos(t *testing.T) {
+	parallel(t)
+	t.Logf("FEDSENDER_CHAOS_SEED=%d", seed())
+	var results table
+	t.Cleanup(func() { results.publish(t) })
+	for _, group := range groups() {
+		t.Run(group.name, func(t *testing.T) {
+			parallel(t)
+			var s *storm
+			for i := range group.faults {
+				f := &group.faults[i]
+				t.Run(f.name, func(part *testing.T) {
+					if s == nil {
+						s = newStorm(t, f.stage)
+					}
+					s.t = part
+					results.add(s.try(f))
+				})
+				if t.Failed() && s == nil {
+					return
+				}
+			}
+			if s != nil {
+				s.t = t
+				s.end()
+			}
+		})
+	}
+}
+
+type group struct {
+	name   string
+	faults []fault
+}
+
+// groups are the faults that this form of the test tries, by the fleet that suffers them.
+func groups() []group {
+	var all []group
+	for _, f := range faults {
+		name := pick(f.group, f.stage.name)
+		if f.times() == 0 {
+			continue
+		}
+		n := slices.IndexFunc(all, func(g group) bool { return g.name == name })
+		if n < 0 {
+			n = len(all)
+			all = append(all, group{name: name})
+		}
+		all[n].faults = append(all[n].faults, f)
+	}
+	return all
+}
+
+func (f *fault) times() int {
+	n := pick(f.short, f.long)
+	if given, err := strconv.Atoi(os.Getenv("FEDSENDER_CHAOS_TIMES")); err == nil && n > 0 {
+		return given
+	}
+	return n
+}
+
+// newStorm starts what the stage has, and the fleet.
+func newStorm(t *testing.T, st *stage) *storm {
+	t.Helper()
+	ctx := within(t)
+	s := &storm{stage: st, hosts: map[string]*network.Host{}}
+	database := st.build(ctx, t, s)
+	config := fediverse.Config{
+		Addr: network.Fediverse + ":0", DateWithin: clockTolerance,
+		Default: fediverse.Always(fediverse.Late(cmp.Or(st.answer, answerAfter))),
+	}
+	s.rig = newRig(t, binary(t, st.tag), database, config, cmp.Or(st.spread, busy))
+	s.clocks = t.TempDir()
+	s.Adjust = func(o *fleet.Options) {
+		if st.tag == "testclock" {
+			o.Env = slices.Concat(o.Env, []string{"SENDER_TEST_CLOCK_FILE=" + filepath.Join(s.clocks, o.Name)})
+		}
+		if s.links != nil {
+			o.Database = s.links.next(o.Database)
+		}
+	}
+	s.watch = s.sample(ctx)
+	return s
+}
+
+// try has the fleet suffer the fault as often as this form wants, and judges.
+func (s *storm) try(f *fault) *result {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), pick(3*time.Minute, 40*time.Minute))
+	defer cancel()
+	began := time.Now()
+	out := &result{fault: f}
+	defer func() { out.took = time.Since(began) }()
+	s.random = choices(f.name)
+	s.ready(ctx)
+	l := s.load(ctx, pick(25, busyPerSecond), seed())
+	defer l.stop(s.t)
+	for range f.times() {
+		s.ready(ctx)
+		s.progress(ctx, pick(30, 80))
+		wait(ctx, s.upTo(time.Second))
+		took := f.strike(ctx, s)
+		out.held = append(out.held, took)
+		limit := pick(f.bound+busyMachine, f.bound)
+		if took > limit {
+			s.t.Errorf("every instance was held again %s after %s; the bound is %s", took.Round(time.Millisecond), f.since, limit)
+		}
+	}
+	s.ready(ctx)
+	l.stop(s.t)
+	s.judge(ctx, out)
+	return out
+}
+
+// choices are those of a fault, whichever others are tried.
+func choices(name string) *rand.Rand {
+	hash := fnv.New64a()
+	_, _ = hash.Write([]byte(name)) // never fails
+	return rand.New(rand.NewPCG(seed(), hash.Sum64()))
+}
+
+func (s *storm) upTo(d time.Duration) time.Duration { return time.Duration(s.random.Int64N(int64(d))) }
+
+// between draws a duration.
+func (s *storm) between(least, most time.Duration) time.Duration { return least + s.upTo(most-least) }
+
+func (s *storm) victim() *fleet.Sender { return s.someSender(s.random) }
+
+// ready brings the fleet to its strength and waits until each process holds its share.
+func (s *storm) ready(ctx context.Context) {
+	s.t.Helper()
+	if missing := s.stage.senders - len(s.Senders()); missing > 0 {
+		s.reinforce(ctx, missing)
+	}
+	if err := s.WaitHeld(ctx, s.stage.senders); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// reinforce starts so many senders, each on a host of its own where the stage has such.
+func (s *storm) reinforce(ctx context.Context, n int) {
+	s.t.Helper()
+	machines := make([]fleet.Machine, n)
+	for i := range machines {
+		if !s.stage.hosted {
+			continue
+		}
+		host, err := network.NewHost()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		machines[i] = host
+	}
+	fresh, err := s.StartOn(ctx, machines...)
+	s.started = append(s.started, fresh...)
+	for i, sender := range fresh {
+		if host, ok := machines[i].(*network.Host); ok {
+			s.hosts[sender.Name] = host
+		}
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// abandon closes the host of a sender that has ended.
+func (s *storm) abandon(name string) {
+	s.t.Helper()
+	host := s.hosts[name]
+	delete(s.hosts, name)
+	if host != nil {
+		if err := host.Close(); err != nil {
+			s.t.Error(err)
+		}
+	}
+}
+
+// working waits until the sender has delivered something that it sent after since, and every instance is held. It returns
+// how long after since that was.
+func (s *storm) working(ctx context.Context, sender *fleet.Sender, since time.Time) time.Duration {
+	s.t.Helper()
+	ledger := s.Fedi.Ledger()
+	err := fleet.Until(ctx, sender.Name+" delivers again", func() (bool, error) {
+		return ledger.Since(sender.Name, since) > 0, nil
+	})
+	if err != nil {
+		s.t.Fatalf("%v\n%s", err, sender.Log())
+	}
+	return s.takeover(ctx, since, 0)
+}
+
+// judge waits until everything has arrived and completes the result.
+func (s *storm) judge(ctx context.Context, out *result) {
+	s.t.Helper()
+	expected := s.waitArrived(ctx)
+	ledger := s.Fedi.Ledger()
+	verdict, before := ledger.Verdict(expected, order), s.judged
+	s.judged = verdict
+	out.delivered = verdict.Delivered - before.Delivered
+	out.lost, out.unexpected = verdict.Lost, verdict.Unexpected-before.Unexpected
+	out.disorder = verdict.OutOfOrder - before.OutOfOrder
+	if out.lost+out.unexpected+out.disorder+verdict.Violations-before.Violations > 0 {
+		for _, example := range verdict.Examples {
+			s.t.Error(example)
+		}
+	}
+	j := &out.judgement
+	from := s.seen
+	s.seen = ledger.Count("")
+	s.judgeDuplicates(j, from)
+	s.judgeOverlaps(j, from)
+	s.countLetOut(j, from)
+	s.watch.judge(j, s.rig, from)
+	if out.fault.harmless && j.twice > 0 {
+		j.complain("delivered twice though the fault is harmless", "%d times", j.twice)
+	}
+	j.fail(s.rig)
+	s.t.Log(j)
+	s.t.Logf("every instance held again, after %s: %s", out.fault.since, percentiles(out.held))
+}
+
+// end stops everything: each process exits with 0 and leaves nothing in the database.
+func (s *storm) end() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	defer cancel()
+	s.stopAll(ctx)
+	s.checkEnd(ctx)
+	s.watch.end()
+	var left int
+	err := fleet.Until(ctx, "no lease session is left", func() (bool, error) {
+		err := s.DB.QueryRow(ctx, `
+			select count(*)
+			from pg_stat_activity
+			where datname = current_database() and application_name like 'fedsender:%'`).Scan(&left)
+		return left == 0, err
+	})
+	if err != nil {
+		s.t.Errorf("%v: %d are", err, left)
+	}
+	for name := range s.hosts {
+		s.abandon(name)
+	}
+	if running := len(s.Senders()); running > 0 {
+		s.t.Errorf("%d processes are left", running)
+	}
+}
