@@ -30,6 +30,22 @@ func (j *jumping) set(off time.Duration) {
 
 func (j *jumping) on(c *lease.Config) { c.Wall = j.now }
 
+// wantLost waits until the keeper has ended because its leases are lost.
+func (s *session) wantLost(t *testing.T) {
+	t.Helper()
+	select {
+	case err := <-s.ended:
+		if !errors.Is(err, lease.ErrLost) {
+			t.Errorf("ended with %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("still runs")
+		s.stop()
+		<-s.ended
+	}
+	s.v.end(s)
+}
+
 func TestKeeper_WallClockThatWentBackDoesNotLengthenTheTerm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newServer(10)
@@ -42,10 +58,7 @@ func TestKeeper_WallClockThatWentBackDoesNotLengthenTheTerm(t *testing.T) {
 		if a.keeper.Valid() {
 			t.Errorf("still valid %s after the last answer", time.Since(a.last))
 		}
-		if err := <-a.ended; !errors.Is(err, lease.ErrLost) {
-			t.Errorf("ended with %v", err)
-		}
-		v.end(a)
+		a.wantLost(t)
 	})
 }
 
@@ -88,10 +101,7 @@ func TestKeeper_MachineThatWasSuspendedSendsNothingWhenItWakes(t *testing.T) {
 		if a.keeper.Valid() || a.keeper.Context().Err() == nil {
 			t.Error("valid after having slept for the whole term")
 		}
-		if err := <-a.ended; !errors.Is(err, lease.ErrLost) {
-			t.Errorf("ended with %v", err)
-		}
-		v.end(a)
+		a.wantLost(t)
 	})
 }
 
@@ -119,7 +129,6 @@ func TestKeeper_ValidIsFinalForAllWhoAsk(t *testing.T) {
 		pass(20 * time.Second)
 		v.set(func() { a.hang = true })
 		group.Wait()
-		<-a.ended
-		v.end(a)
+		a.wantLost(t)
 	})
 }
