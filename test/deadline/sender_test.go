@@ -1,0 +1,93 @@
+//go:build linux
+
+package deadline
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestSender_ThatStoodStillForEightSecondsSendsNothingUnderItsOldLeases(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	r := newRig(t, ctx, plain)
+	_, old := r.session(ctx)
+	ok(t, r.sender.Signal(syscall.SIGSTOP))
+	wait(ctx, 8*time.Second)
+	woken := time.Now()
+	ok(t, r.sender.Signal(syscall.SIGCONT))
+	since := r.nextSession(ctx, old)
+	if n := r.arrivedBetween(woken, since); n > oldWords {
+		t.Errorf("%d requests arrived in the %s between waking and the new session", n, since.Sub(woken))
+	} else {
+		t.Logf("%d requests arrived in the %s between waking and the new session", n, since.Sub(woken))
+	}
+}
+
+func TestSender_WhoseHostVanishedForEightSecondsLeavesNothingInItsSockets(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	r := newRig(t, ctx, plain)
+	_, old := r.session(ctx)
+	ok(t, r.host.Vanish())
+	vanished := time.Now()
+	wait(ctx, 8*time.Second)
+	returned := time.Now()
+	ok(t, r.host.Return())
+	since := r.nextSession(ctx, old)
+	// The rule that cuts is in force a moment after the first and before the second time that was taken.
+	if n := r.arrivedBetween(vanished.Add(time.Second), since); n > 0 {
+		t.Errorf("%d requests arrived in the %s between the return and the new session", n, since.Sub(returned))
+	}
+}
+
+func TestSender_WhoseDatabaseIsSilentSendsNothingAfterSixSeconds(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	r := newRig(t, ctx, plain)
+	_, old := r.session(ctx)
+	ok(t, r.host.DropFromDatabase())
+	cut := time.Now()
+	wait(ctx, 8*time.Second)
+	ok(t, r.host.Heal())
+	since := r.nextSession(ctx, old)
+	if n := r.arrivedBetween(cut.Add(6*time.Second), since); n > 0 {
+		t.Errorf("%d requests arrived later than 6 s after the last answer of the database", n)
+	}
+}
+
+// clockSeen is far above the 50 ms at which the process looks at its clock's file.
+const clockSeen = 300 * time.Millisecond
+
+func TestSender_WhoseWallClockJumpsAheadBeginsAnewAndBackwardsGoesOn(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	file := filepath.Join(t.TempDir(), "clock")
+	set := func(offset string) { ok(t, os.WriteFile(file, []byte(offset), 0o600)) }
+	set("0s")
+	r := newRig(t, ctx, moved, "SENDER_TEST_CLOCK_FILE="+file)
+	_, old := r.session(ctx)
+	before := r.Fedi.Ledger().Count("")
+	set("-20s") // receivers take a Date that is up to 30 s old
+	wait(ctx, clockSeen)
+	r.delivered(ctx, 200)
+	if _, now := r.session(ctx); now != old {
+		t.Error("a clock that went back cost the leases")
+	}
+	jumped := time.Now()
+	set("0s")
+	since := r.nextSession(ctx, old)
+	if n := r.arrivedBetween(jumped.Add(clockSeen), since); n > 0 {
+		t.Errorf("%d requests arrived between the jump and the new session", n)
+	}
+	if n := r.Fedi.Ledger().Count("") - before; n < 300 {
+		t.Errorf("%d requests arrived", n)
+	}
+	if !strings.Contains(r.sender.Log(), "no answer from the database in time") {
+		t.Error("the log does not say why")
+	}
+}
