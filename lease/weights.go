@@ -34,7 +34,9 @@ type Heavy struct {
 type Capacity struct {
 	ID      string `json:"id"`
 	Percent int    `json:"percent"` // of what a usual process of the fleet can do: 10 to 100
-	// The rest is for the [Judge]: it raises Percent no earlier, and has so much patience after a change.
+	// The rest is for the [Judge]: Percent was raised and not lowered last; it is raised no earlier than that; and a
+	// change is waited after for so long.
+	Raised   bool          `json:"raised,omitempty"`
 	RaiseAt  time.Time     `json:"raise_at"`
 	Patience time.Duration `json:"patience"`
 }

@@ -1,0 +1,221 @@
+package lease
+
+import (
+	"cmp"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// world is a fleet whose loads are known. Each look lets 5 s go by.
+type world struct {
+	plan  *Plan
+	loads []float64 // true ones, by id
+	// can is what a process can do of what a usual one can; at a lower load it looks like any other. Missing: 1.
+	can   map[string]float64
+	judge Judge
+	noise *rand.Rand
+	now   time.Time
+	moved int
+}
+
+func newWorld(seed uint64, instances, members int) *world {
+	w := &world{
+		loads: make([]float64, instances), can: map[string]float64{}, noise: rand.New(rand.NewPCG(seed, 0)),
+		now: time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC),
+	}
+	w.plan = newPlan(numbers(instances), fleet(int(seed), members), &Weights{})
+	return w
+}
+
+// zipf makes one in a hundred carry half of a load.
+func (w *world) zipf(total float64) {
+	heavy, rank := max(2, len(w.loads)/100), 0.0
+	for i := range heavy {
+		rank += 1 / float64(i+1)
+	}
+	for i := range w.loads {
+		w.loads[i] = total / 2 / float64(len(w.loads)-heavy)
+	}
+	for i, at := range w.noise.Perm(len(w.loads))[:heavy] {
+		w.loads[at] = total / 2 / rank / float64(i+1)
+	}
+}
+
+// measured is what an average over 15 s shows of a Poisson process.
+func (w *world) measured(load float64) float64 {
+	return max(0, load+w.noise.NormFloat64()*math.Sqrt(load/30))
+}
+
+func (w *world) carried() (loads map[string]float64, most, fair float64) {
+	loads = map[string]float64{}
+	total, can := 0.0, 0.0
+	for i, load := range w.loads {
+		loads[w.plan.members[w.plan.owner[i]]] += load
+		total += load
+	}
+	for _, m := range w.plan.members {
+		can += float64(w.plan.weights.percent(m))
+	}
+	for m, load := range loads {
+		most = max(most, load/float64(w.plan.weights.percent(m)))
+	}
+	return loads, most * 100, total / can * 100
+}
+
+func (w *world) reports() []Report {
+	byID := map[string]*Report{}
+	for _, m := range w.plan.members {
+		byID[m] = &Report{ID: m}
+	}
+	for i, load := range w.loads {
+		r := byID[w.plan.members[w.plan.owner[i]]]
+		load = w.measured(load)
+		r.Load += load
+		r.Leases++
+		r.Heavy = append(r.Heavy, Load{ID: w.plan.ids[i], Load: load})
+	}
+	carried, _, _ := w.carried()
+	var reports []Report
+	for m, r := range byID {
+		slices.SortFunc(r.Heavy, func(a, b Load) int { return cmp.Compare(b.Load, a.Load) })
+		r.Heavy = r.Heavy[:min(len(r.Heavy), 300)]
+		r.Heavy = slices.DeleteFunc(r.Heavy, func(l Load) bool { return l.Load < max(0.1, r.Load/1000) })
+		r.Speed = 1000 * (1 + 0.05*w.noise.NormFloat64())
+		if can, ok := w.can[m]; ok && carried[m] > can {
+			r.Speed *= can / carried[m]
+		}
+		reports = append(reports, *r)
+	}
+	return reports
+}
+
+// run looks for d and returns how many versions were made.
+func (w *world) run(d time.Duration) (versions int) {
+	for end := w.now.Add(d); w.now.Before(end); w.now = w.now.Add(5 * time.Second) {
+		next, deal := w.judge.Look(w.plan, w.reports(), w.now)
+		if !deal {
+			continue
+		}
+		versions++
+		before := w.plan
+		w.plan = newPlan(before.ids, before.fleet, &next)
+		for i := range w.plan.owner {
+			if w.plan.owner[i] != before.owner[i] {
+				w.moved++
+			}
+		}
+	}
+	return versions
+}
+
+func TestJudge_EvenLoadsThatDifferByChanceMoveNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(rapid.Uint64().Draw(t, "seed"), rapid.IntRange(100, 1000).Draw(t, "instances"), rapid.IntRange(2, 8).Draw(t, "members"))
+		each := rapid.Float64Range(0, 1).Draw(t, "load")
+		for i := range w.loads {
+			w.loads[i] = each
+		}
+		if n := w.run(20 * time.Minute); n > 0 {
+			t.Errorf("%d versions, %d moved", n, w.moved)
+		}
+	})
+}
+
+func TestJudge_UnevenLoadsSettleInAMinuteAndStay(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(rapid.Uint64().Draw(t, "seed"), rapid.SampledFrom([]int{200, 1000}).Draw(t, "instances"), rapid.IntRange(2, 8).Draw(t, "members"))
+		w.zipf(rapid.Float64Range(10, 3000).Draw(t, "total"))
+		w.run(time.Minute)
+		heaviest := slices.Max(w.loads)
+		if _, most, fair := w.carried(); most > max(1.1*fair, heaviest)+floor+0.03*fair {
+			t.Errorf("one carries %.1f, the fair share is %.1f and the heaviest instance %.1f", most, fair, heaviest)
+		}
+		if n := w.run(20 * time.Minute); n > 2 {
+			t.Errorf("%d more versions in 20 minutes in which nothing changed", n)
+		}
+	})
+}
+
+func TestJudge_SwingingLoadsAreFollowedLessAndLess(t *testing.T) {
+	w := newWorld(1, 1000, 4)
+	versions := 0
+	for range 60 {
+		w.zipf(1000)
+		versions += w.run(2 * time.Minute)
+	}
+	t.Logf("%d versions and %d moves for 60 changes in two hours", versions, w.moved)
+	if versions > 25 {
+		t.Errorf("%d versions", versions)
+	}
+}
+
+func TestJudge_AStarvedProcessGetsLessAndIsRarelyTriedAgain(t *testing.T) {
+	w := newWorld(3, 300, 3)
+	for i := range w.loads {
+		w.loads[i] = 3
+	}
+	slow := w.plan.members[1]
+	w.can[slow] = 75 // a quarter of its share of 300
+	if n := w.run(time.Minute); n < 1 || n > 3 {
+		t.Errorf("%d versions in the first minute", n)
+	}
+	carried, _, _ := w.carried()
+	t.Logf("after a minute it has %d %% and carries %.0f of 900", w.plan.weights.percent(slow), carried[slow])
+	if carried[slow] > 180 {
+		t.Errorf("carries %.0f, it can do 75", carried[slow])
+	}
+	versions := w.run(12 * time.Hour)
+	t.Logf("%d versions in half a day", versions)
+	if versions > 20 {
+		t.Errorf("%d versions in half a day", versions)
+	}
+	delete(w.can, slow)
+	for _, c := range w.plan.weights.Processes {
+		if c.ID == slow {
+			w.now = c.RaiseAt
+		}
+	}
+	w.run(4 * time.Hour)
+	if got := w.plan.weights.percent(slow); got != 100 {
+		t.Errorf("it recovered hours ago and has %d %%", got)
+	}
+}
+
+func TestJudge_SaysNothingWithoutAFreshReportOfEveryProcess(t *testing.T) {
+	w := newWorld(4, 300, 3)
+	w.zipf(1000)
+	for range 20 {
+		reports := w.reports()
+		reports[0].Age = time.Minute
+		if _, deal := w.judge.Look(w.plan, reports, w.now); deal {
+			t.Fatal("it judged by an old report")
+		}
+		if _, deal := w.judge.Look(w.plan, reports[1:], w.now); deal {
+			t.Fatal("it judged without the report of one")
+		}
+		w.now = w.now.Add(5 * time.Second)
+	}
+	if n := w.run(time.Minute); n == 0 {
+		t.Fatal("with all reports it does not judge either")
+	}
+}
+
+func TestJudge_FewMoveForNewWeights(t *testing.T) {
+	moved := 0
+	const rounds = 10
+	for seed := range uint64(rounds) {
+		w := newWorld(seed, 3000, 4)
+		w.zipf(2000)
+		w.run(2 * time.Minute)
+		moved += w.moved
+	}
+	t.Logf("moved %d of 3000 instances to make uneven loads even", moved/rounds)
+	if moved/rounds > 3000/3 {
+		t.Error("that is too many")
+	}
+}
