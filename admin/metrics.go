@@ -71,8 +71,8 @@ func NewMetrics(name, version string) *Metrics {
 	m.bells = m.counter("bell_wakeups_total", "Wake-ups by NOTIFY.")
 	m.polls = m.counter("poll_wakeups_total", "Wake-ups by the poll that found something the bell had not told.")
 	m.cursors = m.counter("cursor_writes_total", "Cursors written.")
-	m.leasesTaken = m.counter("leases_taken_total", "Leases taken.")
-	m.leasesGiven = m.counter("leases_given_total", "Leases given back or lost.")
+	m.leasesTaken = m.counter("leases_taken_total", "Leases taken: at the start, from processes that left, and to even out.")
+	m.leasesGiven = m.counter("leases_given_total", "Leases given back or lost; of a process that goes on, those that moved to another.")
 	m.sessionsLost = m.counter("lease_sessions_lost_total", "Times that the connection with all leases was lost.")
 	m.databaseFails = m.counter("database_errors_total", "Statements and connections that failed.")
 
@@ -146,6 +146,8 @@ func (m *Metrics) DatabaseError() { m.databaseFails.Inc() }
 type Gauges struct {
 	Leases          func() float64 // instances held
 	InFlight        func() float64 // deliveries
+	Load            func() float64 // deliveries a second, one that is under way all the time counted as one
+	BalanceVersion  func() float64 // of the weights that the instances are shared by
 	InstancesBehind func() float64 // held instances that have something to deliver
 	Horizon         func() float64 // id up to which the feed has read
 	LagSeconds      func() float64 // age of the oldest activity that waits for an instance that takes deliveries; 0: none
@@ -164,6 +166,8 @@ func (m *Metrics) Watch(g Gauges) {
 	}{
 		{"leases", "Instances that this process delivers to.", g.Leases},
 		{"in_flight", "Deliveries under way.", g.InFlight},
+		{"load", "What the held instances cost: deliveries a second, one that is under way all the time counted as one.", g.Load},
+		{"balance_version", "Version of the weights that instances are shared by; a new one moves leases.", g.BalanceVersion},
 		{"instances_behind", "Held instances that have something to deliver.", g.InstancesBehind},
 		{"horizon_id", "Id up to which this process has read all activities.", g.Horizon},
 		{"lag_seconds", "Age of the oldest activity that waits for an instance that takes deliveries.", g.LagSeconds},

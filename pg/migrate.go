@@ -291,7 +291,7 @@ func (m *migration) down(ctx context.Context) error {
 // refuseWhileHeld: to processes that run, a vanishing schema is a database that has gone mad.
 func refuseWhileHeld(ctx context.Context, q Querier) error {
 	rows, err := q.Query(ctx, `
-		select distinct coalesce(a.application_name, '')
+		select distinct coalesce(substring(a.application_name from '^fedsender:[^:]+'), a.application_name, '')
 		from pg_locks l
 		left join pg_stat_activity a using (pid)
 		where l.locktype = 'advisory' and l.classid = 1717920627 and l.objsubid = 2
@@ -318,7 +318,7 @@ func countRows(ctx context.Context, q Querier) ([]Loss, error) {
 		select c.relname
 		from pg_catalog.pg_class c
 		where c.relnamespace = (select n.oid from pg_catalog.pg_namespace n where n.nspname = 'fedsender')
-		  and c.relkind = 'r' and c.relname <> all (array['schema_version', 'doorbell', 'feed', 'sweep'])
+		  and c.relkind = 'r' and c.relname <> all (array['schema_version', 'balance', 'doorbell', 'feed', 'sweep'])
 		order by 1`)
 	tables, err := collect("list the tables", rows, err, pgx.RowTo[string])
 	if err != nil {

@@ -138,7 +138,13 @@ func TestRoles_SenderNeedNotOwnTheSchema(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, pg.PublishHorizon(ctx, conn, 5))
 	require.NoError(t, pg.WriteProcess(ctx, conn, pg.Process{ID: "x"}))
+	_, err = pg.ProcessLoads(ctx, conn, []string{"x"})
+	require.NoError(t, err)
 	require.NoError(t, pg.DeleteProcess(ctx, conn, "x"))
+	_, err = pg.ReadBalance(ctx, conn)
+	require.NoError(t, err)
+	_, err = pg.WriteBalance(ctx, conn, pg.Balance{Version: 1, Weights: []byte("{}")})
+	require.NoError(t, err)
 	_, _, err = pg.Prune(ctx, conn, 1)
 	require.NoError(t, err)
 	require.NoError(t, pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {

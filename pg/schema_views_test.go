@@ -3,6 +3,7 @@ package pg_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -138,4 +139,53 @@ func TestViews_ShowWhoHoldsWhatToWhoMayReadOnlyThem(t *testing.T) {
 		_, err := viewer.Exec(t.Context(), `select from fedsender.`+table)
 		assert.ErrorContains(t, err, "permission denied", table)
 	}
+}
+
+func TestViews_ShowHowTheLoadIsShared(t *testing.T) {
+	conn := withFollowers(t)
+	ctx := t.Context()
+	for _, p := range []pg.Process{
+		{ID: "usual", Name: "usual", Leases: 2, Load: 70, Speed: 1000, HeavyIDs: []int32{1, 2}, HeavyLoads: []float32{40, 20}},
+		{ID: "slow", Name: "slow", Leases: 1, Load: 30},
+		{ID: "gone", Name: "gone", Load: 1000},
+	} {
+		require.NoError(t, pg.WriteProcess(ctx, conn, p))
+		require.NoError(t, pg.WriteProcess(ctx, conn, p), "the second one updates")
+	}
+	openLeaseSession(t, conn.Config(), "usual")
+	slow, err := pg.OpenLeaseSession(ctx, conn.Config(), "slow", 400, quiet())
+	require.NoError(t, err)
+	defer slow.Close()
+
+	before, err := pg.ReadBalance(ctx, conn)
+	require.NoError(t, err)
+	require.Zero(t, before.Version)
+	next := pg.Balance{Version: 1, Weights: []byte(`{"light": 10, "processes": [{"id": "slow", "percent": 25}]}`), MadeBy: "usual"}
+	written, err := pg.WriteBalance(ctx, conn, next)
+	require.NoError(t, err)
+	require.True(t, written)
+	written, err = pg.WriteBalance(ctx, conn, next)
+	require.NoError(t, err)
+	require.False(t, written, "another one was first")
+	after, err := pg.ReadBalance(ctx, conn)
+	require.NoError(t, err)
+	require.Equal(t, next, after)
+	require.NoError(t, slow.Show(ctx, 1))
+
+	processes, err := pg.Processes(ctx, conn)
+	require.NoError(t, err)
+	require.Len(t, processes, 2)
+	for i, want := range []pg.ProcessStatus{
+		{Name: "slow", Load: 30, FairLoad: 20, Capacity: 25, MaxLeases: 400, Balance: 1}, {Name: "usual", Load: 70, FairLoad: 80, Capacity: 100},
+	} {
+		want.Since = processes[i].Since
+		assert.Equal(t, want, processes[i])
+	}
+	loads, err := pg.ProcessLoads(ctx, conn, []string{"usual", "unknown"})
+	require.NoError(t, err)
+	require.Len(t, loads, 1)
+	assert.Equal(t, []int32{1, 2}, loads[0].HeavyIDs)
+	assert.Equal(t, []float32{40, 20}, loads[0].HeavyLoads)
+	assert.Equal(t, 2, loads[0].Leases)
+	assert.Less(t, loads[0].Age, time.Minute)
 }

@@ -99,16 +99,23 @@ type ProcessStatus struct {
 	Leases        int       `json:"leases"`
 	InFlight      int       `json:"in_flight"`
 	DeliveredPerS float64   `json:"delivered_per_s"`
+	Load          float64   `json:"load"`
+	FairLoad      float64   `json:"fair_load"`
+	Capacity      int       `json:"capacity_percent"`
+	MaxLeases     int       `json:"max_leases,omitempty"` // 0: no limit
+	Balance       int64     `json:"balance_version"`
 }
 
 // Processes returns the sender processes that live. It reads pg_locks.
 func Processes(ctx context.Context, q Querier) ([]ProcessStatus, error) {
 	rows, err := q.Query(ctx, `
-		select name, address, version, since, leases, in_flight, delivered_per_s
+		select name, address, version, since, leases, in_flight, delivered_per_s, load, fair_load, capacity_percent,
+			coalesce(max_leases, 0), balance_version
 		from fedsender.process_status
 		order by name, since`)
 	return collect("read the processes", rows, err, func(row pgx.CollectableRow) (p ProcessStatus, err error) {
-		err = row.Scan(&p.Name, &p.Address, &p.Version, &p.Since, &p.Leases, &p.InFlight, &p.DeliveredPerS)
+		err = row.Scan(&p.Name, &p.Address, &p.Version, &p.Since, &p.Leases, &p.InFlight, &p.DeliveredPerS,
+			&p.Load, &p.FairLoad, &p.Capacity, &p.MaxLeases, &p.Balance)
 		return p, err
 	})
 }

@@ -6,21 +6,28 @@ import (
 	"time"
 )
 
-// Process is what a process says of itself, for people. Whether it lives is told by its session.
+// Process is what a process says of itself, for people and for those that share the instances with it. Whether it lives
+// is told by its session.
 type Process struct {
 	ID, Name, Address, Version string
 	InFlight                   int
 	DeliveredPerSecond         float64
+	// The rest is as in [ProcessLoad].
+	Leases      int
+	Load, Speed float64
+	HeavyIDs    []int32
+	HeavyLoads  []float32
 }
 
 // WriteProcess adds or updates the row.
 func WriteProcess(ctx context.Context, q Querier, p Process) error {
 	_, err := q.Exec(ctx, `
-		insert into fedsender.process (id, name, address, version, in_flight, delivered_per_s)
-		values ($1, $2, $3, $4, $5, $6)
+		insert into fedsender.process (id, name, address, version, in_flight, delivered_per_s, leases, load, speed, heavy_ids, heavy_loads)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce($10::int[], '{}'), coalesce($11::real[], '{}'))
 		on conflict (id) do update
-		set seen_at = now(), in_flight = excluded.in_flight, delivered_per_s = excluded.delivered_per_s`,
-		p.ID, p.Name, p.Address, p.Version, p.InFlight, p.DeliveredPerSecond)
+		set seen_at = now(), in_flight = excluded.in_flight, delivered_per_s = excluded.delivered_per_s, leases = excluded.leases,
+		  load = excluded.load, speed = excluded.speed, heavy_ids = excluded.heavy_ids, heavy_loads = excluded.heavy_loads`,
+		p.ID, p.Name, p.Address, p.Version, p.InFlight, p.DeliveredPerSecond, p.Leases, p.Load, p.Speed, p.HeavyIDs, p.HeavyLoads)
 	if err != nil {
 		return fmt.Errorf("write what this process does: %w", err)
 	}

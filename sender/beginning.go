@@ -71,9 +71,11 @@ func (d *dispatcher) add(b *beginning, slots []*slot) (again []int32) {
 			again = append(again, s.id)
 			continue
 		case old != nil:
+			s.meter = old.meter
 			d.drop(old)
 		}
 		delete(d.beginnings, s.id)
+		s.meter.settle(now, 0)
 		d.slots[s.id] = s
 		if s.worker.Offered() < max(d.head, d.reading) || s.stopped(now) {
 			d.fallBehind(s)

@@ -165,13 +165,14 @@ func (d *dispatcher) dispatch() {
 			d.setTimer(s, s.worker.NextAt(now))
 			continue
 		}
-		d.start(s, delivery)
+		d.start(s, delivery, now)
 		s.queued = true
 		d.ready.push(s)
 	}
 }
 
-func (d *dispatcher) start(s *slot, delivery worker.Delivery) {
+func (d *dispatcher) start(s *slot, delivery worker.Delivery, now time.Time) {
+	s.meter.settle(now, s.inFlight)
 	if s.inFlight == 0 {
 		s.ctx, s.cancel = context.WithCancel(d.deliver)
 	}
@@ -192,6 +193,11 @@ func (d *dispatcher) start(s *slot, delivery worker.Delivery) {
 func (d *dispatcher) finish(s *slot, delivery worker.Delivery, outcome worker.Outcome) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	now := clock()
+	s.meter.settle(now, s.inFlight)
+	if outcome.Class != worker.Canceled {
+		s.meter.delivered()
+	}
 	d.inFlight--
 	s.inFlight--
 	if s.inFlight == 0 {
@@ -199,7 +205,6 @@ func (d *dispatcher) finish(s *slot, delivery worker.Delivery, outcome worker.Ou
 		s.ctx, s.cancel = nil, nil
 	}
 	if !s.dropped {
-		now := clock()
 		s.worker.Done(now, delivery, outcome)
 		d.look(s, now)
 	}

@@ -35,6 +35,7 @@ type engine struct {
 	leaseConfig *pgx.ConnConfig
 	client      *deliver.Client
 	policy      deliver.Policy
+	speed       *speedometer
 
 	index      *targets.Index
 	documents  *otter.Cache[int64, *prepared]

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fedsender/fedsender/admin"
+	"github.com/fedsender/fedsender/lease"
 	"github.com/fedsender/fedsender/pg"
 	"github.com/fedsender/fedsender/worker"
 )
@@ -32,21 +33,19 @@ type trouble struct {
 	status worker.Status
 }
 
-// runReports says each minute who can't be delivered to, and writes what this process does for the views.
+// runReports says each minute who can't be delivered to, and each few seconds what this process does, for the views and for
+// who judges by the loads of all.
 func (e *engine) runReports(ctx context.Context) {
 	report, process := time.NewTicker(reportEvery), time.NewTicker(processEvery)
 	defer report.Stop()
 	defer process.Stop()
 	last := e.delivered.Load()
 	write := func(perSecond float64) {
-		err := pg.WriteProcess(ctx, e.pool, pg.Process{
-			ID: e.id, Name: e.config.Name, Address: e.address(), Version: e.config.Version,
-			InFlight: e.dispatcher.count().inFlight, DeliveredPerSecond: perSecond,
-		})
-		if err != nil {
+		if err := pg.WriteProcess(ctx, e.pool, e.said(time.Now(), perSecond)); err != nil {
 			e.troubled(ctx, "could not write what this process does", err)
 		}
 	}
+	judge := &lease.Judge{}
 	write(0)
 	e.look(ctx)
 	for {
@@ -60,6 +59,9 @@ func (e *engine) runReports(ctx context.Context) {
 			done := e.delivered.Load()
 			write(float64(done-last) / processEvery.Seconds())
 			last = done
+			if err := e.weigh(ctx, judge); err != nil {
+				e.troubled(ctx, "could not look at the loads of all processes; looking again in 5 s", err)
+			}
 		}
 	}
 }
@@ -153,6 +155,11 @@ func (e *engine) gauges() admin.Gauges {
 		return func() float64 { return f(e.dispatcher.count()) }
 	}
 	return admin.Gauges{
+		Load: func() float64 {
+			load, _ := e.dispatcher.load(time.Now())
+			return load
+		},
+		BalanceVersion:         e.balanceVersion,
 		Leases:                 number(func(c counts) float64 { return float64(c.slots) }),
 		InFlight:               number(func(c counts) float64 { return float64(c.inFlight) }),
 		InstancesBehind:        number(func(c counts) float64 { return float64(c.behind) }),

@@ -111,9 +111,12 @@ func newEngine(ctx context.Context, config Config) (*engine, error) {
 		}
 	}
 	policy := deliver.Policy{AllowHTTP: config.AllowHTTP, AllowPrivate: config.AllowPrivateAddresses}
+	speed := &speedometer{}
+	signer := deliver.NewGoSigner(0)
+	signer.Signed = func(took time.Duration) { speed.signed(time.Now(), took) }
 	client, err := deliver.NewClient(deliver.Config{
 		Policy: policy, RequestTimeout: config.RequestTimeout, ConnectTo: config.ConnectTo, CAFile: config.CAFile,
-		UserAgent: config.UserAgent, SenderName: markName(config), MaxIdlePerHost: config.MaxInFlightPerInstance, Now: clock,
+		UserAgent: config.UserAgent, Signer: signer, SenderName: markName(config), MaxIdlePerHost: config.MaxInFlightPerInstance, Now: clock,
 	})
 	if err != nil {
 		return nil, err
@@ -127,7 +130,7 @@ func newEngine(ctx context.Context, config Config) (*engine, error) {
 	}
 	return &engine{
 		config: config, log: config.Log, id: rand.Text(), metrics: admin.NewMetrics(config.Name, config.Version),
-		pool: pool, leaseConfig: leaseConfig, client: client, policy: policy,
+		pool: pool, leaseConfig: leaseConfig, client: client, policy: policy, speed: speed,
 		index: targets.New(), documents: newDocuments(config.CacheBytes), keys: newKeys(), news: make(chan struct{}, 1), rewinds: make(chan chan struct{}), listsChanged: make(chan struct{}, 1),
 	}, nil
 }
@@ -220,7 +223,7 @@ func (e *engine) holdSession(ctx context.Context, first bool) error {
 	}
 	keeper := lease.New(ctx, lease.Config{
 		ID: e.id, Session: session, Handler: e, MaxLeases: e.config.MaxLeases, Budget: budget,
-		ShutdownTimeout: e.config.ShutdownTimeout, Log: e.log, Wall: clock,
+		ShutdownTimeout: e.config.ShutdownTimeout, Weights: e.readWeights, Log: e.log, Wall: clock,
 	})
 	e.session.Store(session)
 	e.keeper.Store(keeper)

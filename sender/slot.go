@@ -28,6 +28,7 @@ type slot struct {
 	timer  int       // its place there
 
 	inFlight int
+	meter    meter
 	ctx      context.Context // of the deliveries in flight
 	cancel   context.CancelFunc
 	handover *handover // is told when nothing is in flight any more

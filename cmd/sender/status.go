@@ -142,9 +142,10 @@ func printStatus(w io.Writer, r statusReport, now time.Time) error {
 		return nil
 	}
 	fmt.Fprintln(w)
-	t := newTable(w, "PROCESS", "ADDRESS", "VERSION", "UP", "LEASES", "IN FLIGHT", "DELIVERED/S")
+	t := newTable(w, "PROCESS", "ADDRESS", "VERSION", "UP", "LEASES", "IN FLIGHT", "DELIVERED/S", "LOAD", "FAIR", "CAPACITY")
 	for _, p := range r.Processes {
-		t.row(p.Name, p.Address, p.Version, short(now.Sub(p.Since)), count(int64(p.Leases)), count(int64(p.InFlight)), fmt.Sprintf("%.1f", p.DeliveredPerS))
+		t.row(p.Name, p.Address, p.Version, short(now.Sub(p.Since)), count(int64(p.Leases)), count(int64(p.InFlight)), fmt.Sprintf("%.1f", p.DeliveredPerS),
+			fmt.Sprintf("%.1f", p.Load), fmt.Sprintf("%.1f", p.FairLoad), fmt.Sprintf("%d%%", p.Capacity))
 	}
 	return t.end()
 }

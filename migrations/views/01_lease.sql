@@ -11,22 +11,22 @@ end;
 comment on function fedsender.held_leases() is
   'The advisory locks that are leases, and whose. Reads pg_locks, which holds up every writer of the server while many are held (20 ms at 30,000): seldom, and once in a query.';
 
--- A sender's lease session is called fedsender:<id of the process>, or fedsender:<id>:leaving; that much everybody may
--- see of it.
+-- A sender's lease session is called fedsender:<id of the process>:<leases at most>:<version of balance>, and :leaving when
+-- it shuts down; that much everybody may see of it.
 create or replace view fedsender.lease as
 with session as materialized (
   select a.pid, a.application_name, p.id, p.name
   from pg_stat_activity a
   left join fedsender.process p on a.application_name like 'fedsender:%' and p.id = split_part(a.application_name, ':', 2)
 )
-select l.instance_id, i.domain, coalesce(s.name, s.application_name) as holder, l.pid, s.id as process_id
+select l.instance_id, i.domain, coalesce(s.name, substring(s.application_name from '^fedsender:[^:]+'), s.application_name) as holder, l.pid, s.id as process_id
 from fedsender.held_leases() l
 left join session s using (pid)
 left join fedsender.source_instance i on i.id = l.instance_id;
 comment on view fedsender.lease is 'Which process may deliver to which instance, straight from the locks. Calls held_leases().';
 comment on column fedsender.lease.instance_id is 'The instance.';
 comment on column fedsender.lease.domain is 'Its domain; null: its row is gone.';
-comment on column fedsender.lease.holder is 'Name of the process; its session''s application_name where it has no row in process.';
+comment on column fedsender.lease.holder is 'Name of the process; fedsender: and its id where it has no row in process; else the session''s application_name.';
 comment on column fedsender.lease.pid is 'The server''s process of the session that holds the lock.';
 comment on column fedsender.lease.process_id is 'As in process_status.';
 

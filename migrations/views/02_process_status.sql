@@ -1,6 +1,8 @@
 create or replace view fedsender.process_status as
 with session as materialized (
-  select p.id, a.pid
+  select p.id, a.pid,
+    nullif(substring(a.application_name from '^fedsender:[^:]+:(\d+)')::integer, 0) as max_leases,
+    coalesce(substring(a.application_name from '^fedsender:[^:]+:\d+:(\d+)')::bigint, 0) as balance_version
   from pg_stat_activity a
   join fedsender.process p on a.application_name like 'fedsender:%' and p.id = split_part(a.application_name, ':', 2)
 ), held as (
@@ -8,11 +10,23 @@ with session as materialized (
   from fedsender.held_leases() h
   join session s using (pid)
   group by s.id
+), live as (
+  select p.*, s.max_leases, s.balance_version, coalesce(c.percent, 100) as capacity_percent
+  from fedsender.process p
+  join (select id, max(max_leases) as max_leases, max(balance_version) as balance_version from session group by id) s using (id)
+  left join (
+    select c ->> 'id' as id, (c ->> 'percent')::integer as percent
+    from fedsender.balance b
+    cross join json_array_elements(b.weights -> 'processes') as c) c using (id)
+), fleet as (
+  select sum(load) as load, sum(capacity_percent) as capacity_percent
+  from live
 )
-select p.name, p.address, p.version, p.started_at as since, coalesce(h.leases, 0) as leases, p.in_flight, p.delivered_per_s, p.id
-from fedsender.process p
-left join held h using (id)
-where exists (select from session s where s.id = p.id);
+select p.name, p.address, p.version, p.started_at as since, coalesce(h.leases, 0) as leases, p.in_flight, p.delivered_per_s, p.id,
+  p.load, f.load * p.capacity_percent / f.capacity_percent as fair_load, p.capacity_percent, p.max_leases, p.balance_version
+from live p
+cross join fleet f
+left join held h using (id);
 comment on view fedsender.process_status is 'The processes that live, told by their sessions. Calls held_leases() if leases is asked for.';
 comment on column fedsender.process_status.name is 'Its SENDER_NAME.';
 comment on column fedsender.process_status.address is 'Its SENDER_ADMIN_ADDR; empty: off.';
@@ -22,6 +36,11 @@ comment on column fedsender.process_status.leases is 'Instances that it holds.';
 comment on column fedsender.process_status.in_flight is 'Deliveries under way, a few seconds ago.';
 comment on column fedsender.process_status.delivered_per_s is 'Deliveries a second, a few seconds ago.';
 comment on column fedsender.process_status.id is 'Drawn at its start.';
+comment on column fedsender.process_status.load is 'What its instances cost, a few seconds ago: deliveries a second, one that is under way all the time counted as one a second.';
+comment on column fedsender.process_status.fair_load is 'What its load would be if all had as much as they can do.';
+comment on column fedsender.process_status.capacity_percent is 'What it can do, in percent of what a usual process of the fleet can.';
+comment on column fedsender.process_status.max_leases is 'Its SENDER_MAX_LEASES; null: no limit.';
+comment on column fedsender.process_status.balance_version is 'The version of fedsender.balance that it plans with.';
 
 ---- create above / drop below ----
 
