@@ -115,7 +115,7 @@ func (w *world) run(d time.Duration) (versions int) {
 
 func TestJudge_EvenLoadsThatDifferByChanceMoveNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(rapid.Uint64().Draw(t, "seed"), rapid.IntRange(100, 1000).Draw(t, "instances"), rapid.IntRange(2, 8).Draw(t, "members"))
+		w := newWorld(rapid.Uint64().Draw(t, "seed"), rapid.IntRange(100, 600).Draw(t, "instances"), rapid.IntRange(2, 8).Draw(t, "members"))
 		each := rapid.Float64Range(0, 1).Draw(t, "load")
 		for i := range w.loads {
 			w.loads[i] = each
@@ -128,11 +128,13 @@ func TestJudge_EvenLoadsThatDifferByChanceMoveNothing(t *testing.T) {
 
 func TestJudge_UnevenLoadsSettleInAMinuteAndStay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(rapid.Uint64().Draw(t, "seed"), rapid.SampledFrom([]int{200, 1000}).Draw(t, "instances"), rapid.IntRange(2, 8).Draw(t, "members"))
+		w := newWorld(rapid.Uint64().Draw(t, "seed"), rapid.SampledFrom([]int{200, 600}).Draw(t, "instances"), rapid.IntRange(2, 8).Draw(t, "members"))
 		w.zipf(rapid.Float64Range(10, 3000).Draw(t, "total"))
 		w.run(time.Minute)
 		heaviest := slices.Max(w.loads)
-		if _, most, fair := w.carried(); most > max(1.1*fair, heaviest)+floor+0.03*fair {
+		_, most, fair := w.carried()
+		chance := 4 * math.Sqrt(most/30) // in what is measured
+		if most > max(1.1*fair, heaviest)+floor+0.03*fair+chance {
 			t.Errorf("one carries %.1f, the fair share is %.1f and the heaviest instance %.1f", most, fair, heaviest)
 		}
 		if n := w.run(20 * time.Minute); n > 2 {
