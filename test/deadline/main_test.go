@@ -25,6 +25,8 @@ const (
 	backlog   = 2000 // activities for each instance: more than are sent during a test
 	// answerAfter keeps some deliveries of each instance in flight all the time.
 	answerAfter = 30 * time.Millisecond
+	// aRequest tells requests, which are longer, from handshakes under way, which are shorter and say nothing.
+	aRequest = 3000
 	// oldWords is how many requests may leave between two clocks' comparison and the write that follows at once: each
 	// processor can stand at one such place when a process is frozen.
 	oldWords = 2

@@ -10,14 +10,10 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -70,13 +66,13 @@ func TestPost_RequestOnALinkThatWasDownDoesNotArriveAfterItWasCanceled(t *testin
 	ok(t, h.Vanish())
 	lost, cancel := context.WithCancel(ctx)
 	second := post(lost)
-	peer := conn.RemoteAddr().(*net.TCPAddr)
-	ok(t, fleet.Until(ctx, "the request is in the kernel", func() (bool, error) { return unsent(t, peer.Port) > 0, nil }))
+	peer := conn.RemoteAddr()
+	ok(t, fleet.Until(ctx, "the request is in the kernel", func() (bool, error) { return unsent(t, os.Getpid(), localPort(peer)) > 0, nil }))
 	cancel()
 	if out := <-second; out.Class != deliver.Canceled {
 		t.Errorf("the second request: %+v", out)
 	}
-	ok(t, fleet.Until(ctx, "the socket is gone", func() (bool, error) { return unsent(t, peer.Port) < 0, nil }))
+	ok(t, fleet.Until(ctx, "the socket is gone", func() (bool, error) { return unsent(t, os.Getpid(), localPort(peer)) < 0, nil }))
 	ok(t, h.Return())
 	// The receiver's own packet finds nobody, and nothing came before that.
 	_, err = conn.Write([]byte("x"))
@@ -84,24 +80,6 @@ func TestPost_RequestOnALinkThatWasDownDoesNotArriveAfterItWasCanceled(t *testin
 	if n, err := io.Copy(io.Discard, reader); n > 0 || !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("%d bytes arrived, then %v", n, err)
 	}
-}
-
-// unsent reads /proc/net/tcp (proc(5)): how much the kernel holds of what the socket with the local port wrote; -1:
-// there is no such socket.
-func unsent(t *testing.T, port int) int {
-	t.Helper()
-	table, err := os.ReadFile("/proc/net/tcp")
-	ok(t, err)
-	for line := range strings.Lines(string(table)) {
-		fields := strings.Fields(line)
-		local, queued := fields[1], fields[4]
-		if strings.HasSuffix(local, fmt.Sprintf(":%04X", port)) {
-			n, err := strconv.ParseInt(queued[:8], 16, 64)
-			ok(t, err)
-			return int(n)
-		}
-	}
-	return -1
 }
 
 func newKey(t *testing.T) *deliver.Key {

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/fedsender/fedsender/test/fleet"
 )
 
 func TestSender_ThatStoodStillForEightSecondsSendsNothingUnderItsOldLeases(t *testing.T) {
@@ -33,9 +35,14 @@ func TestSender_WhoseHostVanishedForEightSecondsLeavesNothingInItsSockets(t *tes
 	ctx := within(t)
 	r := newRig(t, ctx, plain)
 	_, old := r.session(ctx)
+	toReceivers := remotePort(t, r.Fedi.Addr())
 	ok(t, r.host.Vanish())
 	vanished := time.Now()
+	ok(t, fleet.Until(ctx, "requests lie in the kernel", func() (bool, error) { return unsent(t, r.sender.PID(), toReceivers) > aRequest, nil }))
 	wait(ctx, 8*time.Second)
+	if n := unsent(t, r.sender.PID(), toReceivers); n > aRequest {
+		t.Errorf("the kernel still holds a request of %d bytes", n)
+	}
 	returned := time.Now()
 	ok(t, r.host.Return())
 	since := r.nextSession(ctx, old)
