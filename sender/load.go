@@ -82,8 +82,9 @@ func (d *dispatcher) load(now time.Time) (total float64, busiest []busyInstance)
 }
 
 const (
-	// speedSeconds is how many seconds a process is judged by: whatever holds it up for one of them does not count.
+	// speedSeconds is how many seconds a process is judged by, hiccups how many of them, the worst, do not count.
 	speedSeconds = 15
+	hiccups      = 3
 	// leastSigned is how many signatures a second must have to count, and leastSeconds how many such seconds there must be:
 	// who signs less has no need of more.
 	leastSigned  = 5
@@ -95,11 +96,7 @@ const (
 // longer. It is safe for several goroutines.
 type speedometer struct {
 	mu      sync.Mutex
-	seconds [speedSeconds]struct {
-		second int64 // Unix time
-		count  int
-		took   time.Duration
-	}
+	seconds [speedSeconds]signedSecond
 }
 
 // signed takes in one signature that was made at now.
@@ -109,25 +106,37 @@ func (s *speedometer) signed(now time.Time, took time.Duration) {
 	second := now.Unix()
 	place := &s.seconds[second%speedSeconds]
 	if place.second != second {
-		place.second, place.count, place.took = second, 0, 0
+		*place = signedSecond{second: second}
 	}
 	place.count++
 	place.took += took
 }
 
-// perSecond is the median over the last seconds; 0: there were too few signatures to tell.
+// perSecond is the mean over the last seconds but the worst few of them; 0: there were too few signatures to tell.
 func (s *speedometer) perSecond(now time.Time) float64 {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	var means []float64
-	for _, place := range s.seconds {
-		if now.Unix()-place.second < speedSeconds && place.count >= leastSigned && place.took > 0 {
-			means = append(means, place.took.Seconds()/float64(place.count))
-		}
-	}
-	if len(means) < leastSeconds {
+	seconds := s.seconds
+	s.mu.Unlock()
+	counted := slices.DeleteFunc(seconds[:], func(second signedSecond) bool {
+		return now.Unix()-second.second >= speedSeconds || second.count < leastSigned
+	})
+	if len(counted) < leastSeconds {
 		return 0
 	}
-	slices.Sort(means)
-	return float64(runtime.GOMAXPROCS(0)) / means[len(means)/2]
+	slices.SortFunc(counted, func(a, b signedSecond) int { return cmp.Compare(a.mean(), b.mean()) })
+	count, took := 0, time.Duration(0)
+	for _, second := range counted[:len(counted)-hiccups] {
+		count += second.count
+		took += second.took
+	}
+	return float64(runtime.GOMAXPROCS(0)) * float64(count) / max(took, time.Nanosecond).Seconds()
 }
+
+// signedSecond are the signatures of one second.
+type signedSecond struct {
+	second int64 // Unix time
+	count  int
+	took   time.Duration
+}
+
+func (s signedSecond) mean() time.Duration { return s.took / time.Duration(s.count) }
