@@ -25,11 +25,15 @@
 //
 // # Balance
 //
-// Balance is a preference and never trades safety. Who is present is read from the sessions. Every process
-// computes the same owner for each instance by rendezvous hashing, no owner above its fair share and a fiftieth,
-// so a process that joins or leaves moves about 1/n of the instances. Each process tries to lock what it owns;
-// it drains, unlocks and rings for what it holds of another present owner. What nobody took in 5 s is anyone's,
-// asked for by one process after the other, so that no two try the same.
+// Balance is a preference and never trades safety. Who is present is read from the sessions, and with it how many
+// leases each takes and which version of the [Weights] it plans with. Every process computes the same owner for each
+// instance from that ([assign]): no load above its fair share and a tenth or the heaviest single instance, as far as
+// whole instances allow, no number above its owner's limit, and about 1/n of the instances moved when a process joins or
+// leaves. Each process tries to lock what it owns; it drains, unlocks and rings for what it holds of another present
+// owner. What nobody took in 5 s is anyone's, asked for by one process after the other, so that no two try the same.
+//
+// A [Judge] makes the next weights of what all processes report. Any process may; all plan with the highest version that
+// somebody shows, so who takes an instance plans with what the one did who gave it up.
 //
 // The three present processes with the lowest ids are sentinels: they beat every 400 ms, whatever the size of
 // the fleet, and ring for the others when membership changed. A crash is seen in at most 0.5 s.
