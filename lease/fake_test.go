@@ -58,7 +58,8 @@ type session struct {
 	last    time.Time
 	leaving bool
 	most    int
-	weights int64         // shown
+	weights int64 // shown
+	showErr error
 	gone    chan struct{} // the server ended the session
 	deaf    bool          // the process is not told of it
 	far     time.Duration // that it takes to tell the process
@@ -259,6 +260,9 @@ func (s *session) Show(ctx context.Context, version int64) error {
 	}
 	s.v.mu.Lock()
 	defer s.v.mu.Unlock()
+	if s.showErr != nil {
+		return s.showErr
+	}
 	s.weights = version
 	return nil
 }

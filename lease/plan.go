@@ -56,8 +56,8 @@ func (k *Keeper) learn(peers []Peer, rung bool) (changed bool) {
 		k.complain("could not read what instances weigh; planning with what was known", err)
 		return false
 	}
-	k.asked = true
 	if w.Version <= k.weights.Version {
+		k.asked = true
 		return false
 	}
 	start := k.term.now()
@@ -66,7 +66,7 @@ func (k *Keeper) learn(peers []Peer, rung bool) (changed bool) {
 		return false
 	}
 	k.term.extend(start)
-	k.weights = w
+	k.asked, k.weights = true, w
 	if !rung || w.Version == k.newest.Load() {
 		k.ring = true
 	}

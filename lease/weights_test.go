@@ -101,6 +101,25 @@ func TestKeeper_WeightsThatCantBeReadChangeNothingUntilTheyCan(t *testing.T) {
 	})
 }
 
+func TestKeeper_PlansWithNoWeightsThatItCouldNotShow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newServer(100)
+		v.weigh(5, 1)
+		a := v.start(t, "a")
+		v.set(func() { a.showErr = errors.New("the server is slow") })
+		pass(5 * time.Second)
+		if got := a.keeper.Status().Weights; got != 0 || v.held(a) != 100 {
+			t.Errorf("plans with version %d and holds %d", got, v.held(a))
+		}
+		v.set(func() { a.showErr = nil })
+		pass(3 * time.Second)
+		if got := a.keeper.Status().Weights; got != 5 {
+			t.Errorf("later it plans with version %d", got)
+		}
+		v.finish(t)
+	})
+}
+
 func TestKeeper_LimitIsKnownToAllAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newServer(3000)
