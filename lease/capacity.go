@@ -6,14 +6,15 @@ import (
 )
 
 // capacities are those of the members after this look, and whether one of them changed. A process is compared with the
-// usual one of the fleet, the faster of two: a fleet that is slow as a whole has nobody who could do more.
-func (j *Judge) capacities(plan *Plan, present []Report, now time.Time) (processes []Capacity, stepped bool) {
+// usual one of the fleet, the faster of two: a fleet that is slow as a whole has nobody who could do more. Who has too much
+// to do is slow for that reason: it is judged when it has less, or when nobody can take anything from it.
+func (j *Judge) capacities(plan *Plan, present []Report, over []bool, now time.Time) (processes []Capacity, stepped bool) {
 	usual := usualSpeed(present)
 	wanted := map[string]int{}
-	for _, r := range present {
+	for i, r := range present {
 		c := plan.weights.capacity(r.ID)
 		step := c.Percent
-		if r.Speed > 0 && usual > 0 {
+		if r.Speed > 0 && usual > 0 && (!over[i] || now.Before(j.fruitless)) {
 			step = c.step(100*r.Speed/usual, now)
 		}
 		wanted[r.ID] = step

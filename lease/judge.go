@@ -28,7 +28,7 @@ const (
 	mostPatience  = 10 * time.Minute
 	// raisePatience is before a process that was slow is trusted with more: only with more to do can it be seen whether
 	// that lasts. It doubles with each time that it did not.
-	raisePatience     = 5 * time.Minute
+	raisePatience     = time.Minute
 	mostRaisePatience = 2 * time.Hour
 	// maxHeavy bounds the weights; what is lighter than so many others counts with the light ones.
 	maxHeavy = 1000
@@ -81,8 +81,9 @@ func (j *Judge) Look(plan *Plan, reports []Report, now time.Time) (Weights, bool
 		j.over, j.wanted = 0, nil
 		return Weights{}, false
 	}
-	processes, stepped := j.capacities(plan, present, now)
-	if overloaded(plan, present) {
+	over := overloaded(plan, present)
+	processes, stepped := j.capacities(plan, present, over, now)
+	if slices.Contains(over, true) {
 		j.over++
 	} else {
 		j.over = 0
@@ -120,8 +121,9 @@ func sameFleet(w *Weights, members []string) bool {
 	return slices.EqualFunc(w.Processes, members, func(c Capacity, id string) bool { return c.ID == id })
 }
 
-// overloaded says whether somebody carries more than it should.
-func overloaded(plan *Plan, present []Report) bool {
+// overloaded says who carries more than it should.
+func overloaded(plan *Plan, present []Report) []bool {
+	over := make([]bool, len(present))
 	loads, percents := make([]float64, len(present)), make([]float64, len(present))
 	total, capacity, heaviest := 0.0, 0.0, 0.0
 	for i, r := range present {
@@ -135,11 +137,9 @@ func overloaded(plan *Plan, present []Report) bool {
 	}
 	for i, load := range loads {
 		fair := total * percents[i] / capacity
-		if load > max(fair*(1+tolerance), heaviest)+floor {
-			return true
-		}
+		over[i] = load > max(fair*(1+tolerance), heaviest)+floor
 	}
-	return false
+	return over
 }
 
 // propose makes weights of what the processes report. Whoever has a heavy instance keeps it if it fits.

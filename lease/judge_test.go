@@ -188,6 +188,24 @@ func TestJudge_AStarvedProcessGetsLessAndIsRarelyTriedAgain(t *testing.T) {
 	}
 }
 
+func TestJudge_AProcessThatIsSlowBecauseItHasTooMuchToDoLosesNoCapacity(t *testing.T) {
+	w := newWorld(5, 300, 3)
+	w.zipf(900)
+	busy := w.plan.members[0]
+	for i := range w.loads { // all that is heavy is with one
+		if w.loads[i] > 3 {
+			w.plan.owner[i] = 0
+		}
+	}
+	w.can[busy] = 320
+	if n := w.run(time.Hour); n == 0 || n > 2 {
+		t.Errorf("%d versions", n)
+	}
+	if got := w.plan.weights.percent(busy); got != 100 {
+		t.Errorf("it has %d %%", got)
+	}
+}
+
 func TestJudge_SaysNothingWithoutAFreshReportOfEveryProcess(t *testing.T) {
 	w := newWorld(4, 300, 3)
 	w.zipf(1000)
