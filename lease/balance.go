@@ -31,14 +31,14 @@ type adoption struct {
 // offerAgain is long, because each offer that nobody takes costs leftoverAfter without a holder.
 const offerAgain = 10 * time.Minute
 
-// capacity is how many ids we may lock; 0: no limit.
-func (k *Keeper) capacity() int { return k.limit(k.cfg.MaxLeases) }
+// capacity is how many ids we may lock; 0: no limit. Sessions that only have not ended yet keep their locks until then.
+func (k *Keeper) capacity() int { return k.limit(k.cfg.MaxLeases, max(k.sessions, len(k.members))) }
 
-// limit is how many ids a process may lock that wants no more than most; 0: no limit. While there are fewer instances
-// than the budget allows nobody can exceed it.
-func (k *Keeper) limit(most int) int {
-	if k.cfg.Budget > 0 && len(k.ids) > k.cfg.Budget {
-		part := max(1, k.cfg.Budget/max(1, len(k.members)))
+// limit is how many ids one of so many processes may lock that wants no more than most; 0: no limit. While there are
+// fewer instances than the budget allows nobody can exceed it.
+func (k *Keeper) limit(most, processes int) int {
+	if k.crowded() {
+		part := max(1, k.cfg.Budget/max(1, processes))
 		if most == 0 || part < most {
 			return part
 		}
@@ -46,11 +46,14 @@ func (k *Keeper) limit(most int) int {
 	return most
 }
 
+// crowded says whether there are more instances than the budget has locks.
+func (k *Keeper) crowded() bool { return k.cfg.Budget > 0 && len(k.ids) > k.cfg.Budget }
+
 // fleet is who is present, with limits.
 func (k *Keeper) fleet() []member {
 	fleet := make([]member, len(k.members))
 	for i, id := range k.members {
-		fleet[i] = member{id: id, most: k.limit(k.most[id])}
+		fleet[i] = member{id: id, most: k.limit(k.most[id], len(k.members))}
 	}
 	return fleet
 }
@@ -74,44 +77,31 @@ func (k *Keeper) balance(news bool) {
 		k.sweepAt, k.sweeps = now.Add(leftoverAfter), 0
 		news = true
 	}
+	if k.crowded() && k.late {
+		k.grace = latest(k.grace, k.began.Add(makeRoom)) // what others hold above their new shares is beyond the budget
+	}
+	k.late = false
 	picks := k.pick(now)
-	k.giveUp(picks, now)
+	news = news || k.limited() && !slices.Equal(picks, k.picks)
+	k.picks = picks
+	k.giveUp(now)
 	if now.Before(k.began.Add(settle)) {
 		return
 	}
 	if news || !now.Before(k.retryAt) {
 		k.retryAt = now.Add(leftoverAfter)
-		k.lock(k.missing(picks))
+		k.lock(k.missing(k.picks))
 	}
 	k.sweep(now)
 }
 
-// pick chooses from what we own: all of it, or as much as there is room for, by turns, what has work first.
-func (k *Keeper) pick(now time.Time) []int32 {
-	limit := k.capacity()
-	if limit == 0 || len(k.own) <= limit {
-		return k.own
-	}
-	first := int(now.Sub(k.began)/rotateEvery) * limit % len(k.own)
-	order := slices.Concat(k.own[first:], k.own[:first])
-	if w, ok := k.cfg.Handler.(Waiter); ok {
-		order = slices.Concat(w.Waiting(k.own), order)
-	}
-	picks := make([]int32, 0, limit)
-	seen := make(map[int32]bool, limit)
-	for _, id := range order {
-		if len(picks) < limit && !seen[id] {
-			seen[id] = true
-			picks = append(picks, id)
-		}
-	}
-	slices.Sort(picks)
-	return picks
-}
-
 // giveUp drains what we hold and should not.
-func (k *Keeper) giveUp(picks []int32, now time.Time) {
+func (k *Keeper) giveUp(now time.Time) {
 	var ids []int32
+	picks := k.picks
+	if k.limited() {
+		picks = slices.Sorted(slices.Values(picks))
+	}
 	excess := 0
 	if limit := k.capacity(); limit > 0 {
 		excess = len(k.leases) - limit
@@ -124,7 +114,7 @@ func (k *Keeper) giveUp(picks []int32, now time.Time) {
 		switch {
 		case own:
 			delete(k.adopted, id)
-		case k.keepsAdopted(id, now) && excess <= 0:
+		case !k.limited() && k.keepsAdopted(id, now) && excess <= 0:
 		case k.settling[k.plan.ownerOf(id)] && excess <= 0: // it would wait there
 		default:
 			ids = append(ids, id)
@@ -152,7 +142,7 @@ func (k *Keeper) missing(picks []int32) []int32 {
 // sweep looks for leftovers. With each sweep another process asks for a given id, so that none is asked for twice
 // and all together cost no more than one statement over all ids.
 func (k *Keeper) sweep(now time.Time) {
-	if now.Before(k.sweepAt) || len(k.members) < 2 {
+	if now.Before(k.sweepAt) || len(k.members) < 2 || k.limited() {
 		return
 	}
 	rank := k.sweeps % (len(k.members) - 1)
@@ -187,16 +177,19 @@ func (k *Keeper) lock(ids []int32) []int32 {
 	}
 	ids = ids[:min(len(ids), k.room())]
 	var all []int32
-	for chunk := range slices.Chunk(ids, lockChunk) {
+	for len(ids) > 0 {
+		chunk := ids[:min(len(ids), k.chunk)]
 		start := k.term.now()
 		got, err := k.cfg.Session.Lock(k.term.ctx, chunk)
 		if err != nil {
-			k.noLocks = time.Now().Add(leftoverAfter)
-			k.complain("could not take leases; trying again in 5 s", err)
+			k.lockLess(len(chunk), err)
 			break
 		}
 		k.term.extend(start)
 		all = append(all, got...)
+		k.turns.tried(chunk, got, time.Now().Add(leftoverAfter))
+		ids = ids[len(chunk):]
+		k.chunk = min(2*k.chunk, lockChunk)
 	}
 	if len(all) == 0 {
 		return nil
@@ -213,6 +206,19 @@ func (k *Keeper) lock(ids []int32) []int32 {
 		k.results.add(result{ids: all, then: then})
 	})
 	return all
+}
+
+// lockLess makes the next statement ask for half of what failed: where others have filled the server's lock table there
+// may be room for some.
+func (k *Keeper) lockLess(asked int, err error) {
+	wait := leftoverAfter
+	if asked > 1 {
+		wait = lockLessAfter
+	}
+	k.chunk = max(1, asked/2)
+	k.noLocks = time.Now().Add(wait)
+	k.retryAt = k.noLocks
+	k.complain(fmt.Sprintf("could not take leases; trying for fewer in %s", wait), err)
 }
 
 // handle runs calls of the Handler beside the heartbeat. One that panics ends the Keeper, and Run panics with it.
@@ -266,6 +272,9 @@ func (k *Keeper) finish() {
 	for _, r := range k.results.take() {
 		for _, id := range r.ids {
 			k.leases[id] = r.then
+			if r.then == held {
+				k.turns.begin(id, time.Now())
+			}
 			if r.then == held && k.leaving {
 				late = append(late, id)
 			}
@@ -291,7 +300,9 @@ func (k *Keeper) unlock() {
 			return
 		}
 		k.term.extend(start)
+		visit := time.Now().Add(visitsEvery(len(k.own), max(1, k.capacity())))
 		for _, id := range chunk {
+			k.turns.end(id, visit)
 			if k.leases[id] == refused {
 				k.retryAt = time.Time{} // in the next round
 			} else {
@@ -319,7 +330,8 @@ func (k *Keeper) leave() error {
 	others := slices.DeleteFunc(k.fleet(), func(m member) bool { return m.id == k.cfg.ID })
 	k.plan = newPlan(k.ids, others, k.weights)
 	clear(k.settling) // who begins takes at once what nobody else can deliver to
-	k.giveUp(nil, time.Now())
+	k.own, k.picks = nil, nil
+	k.giveUp(time.Now())
 	k.flush()
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()

@@ -57,11 +57,11 @@ func (k *Keeper) expect() {
 // accept takes what others gave up for us. Who was told of a change, or does not know of anything that it could take, plans
 // anew first: looked says so.
 func (k *Keeper) accept(rung bool) (looked bool) {
-	if looked = rung || len(k.missing(k.own)) == 0 && time.Since(k.last) >= wakeGap; looked {
+	if looked = rung || len(k.missing(k.picks)) == 0 && time.Since(k.last) >= wakeGap; looked {
 		k.round(rung)
 	}
 	began := time.Now()
-	if missing := k.missing(k.pick(began)); len(missing) > 0 {
+	if missing := k.missing(k.picks); len(missing) > 0 {
 		k.lock(missing)
 	}
 	k.takeNext = time.Now().Add(max(takeGap, time.Since(began)))

@@ -43,8 +43,9 @@ const (
 	drainTimeout = 8 * time.Second
 	// lockChunk lets one statement do (measured: 2 ms a thousand locks) and keeps it far below its time-out of 2 s.
 	lockChunk = 50_000
-	// rotateEvery gives every instance its turn where there are more instances than locks.
-	rotateEvery = time.Minute
+	// lockLessAfter bounds what it costs to find out how many locks there is room for: with each failure the locks of the
+	// whole server are read, once.
+	lockLessAfter = time.Second
 )
 
 // Config is what a Keeper needs. ID, Session, Handler and Log must be set.
@@ -85,10 +86,14 @@ type Keeper struct {
 	asked    bool // for weights, and got an answer
 	plan     *Plan
 	own      []int32 // plan's share of this process
+	picks    []int32 // what of that should be held, the most urgent first
+	turns    turns
 	leases   map[int32]state
 	adopted  map[int32]adoption
 	warned   map[string]bool // peers that should be ended and can't be
 	settling map[string]bool // peers that began a moment ago and take nothing yet
+	sessions int             // of all processes, ours and those that are about to end included
+	late     bool            // others held leases when this process began
 	joined   bool
 	settled  bool // and the others know
 	failed   bool // the last heartbeat
@@ -100,6 +105,7 @@ type Keeper struct {
 	last     time.Time       // start of the last round
 	began    time.Time       // of Run
 	retryAt  time.Time       // when to ask again for what we own and could not lock
+	chunk    int             // how many locks one statement asks for
 	noLocks  time.Time       // until then nothing is locked: the last statement failed
 	grace    time.Time       // until then nothing is locked: somebody who vanished may still send
 	sweepAt  time.Time
@@ -138,6 +144,7 @@ func New(ctx context.Context, cfg Config) *Keeper {
 		adopted:  map[int32]adoption{},
 		warned:   map[string]bool{},
 		drainFor: drainTimeout,
+		chunk:    lockChunk,
 		results:  results{ready: make(chan struct{}, 1)},
 	}
 	k.plan = newPlan(nil, nil, k.weights)
@@ -248,7 +255,7 @@ func (k *Keeper) nextAt() time.Time {
 		every = sentinelEvery
 	}
 	at := k.last.Add(every)
-	for _, start := range []time.Time{k.began.Add(settle), k.grace} {
+	for _, start := range []time.Time{k.began.Add(settle), k.grace, k.noLocks} {
 		if start.After(k.last) && start.Before(at) {
 			at = start
 		}

@@ -17,7 +17,11 @@ func (k *Keeper) observe(peers []Peer) (changed, late bool) {
 	clear(k.settling)
 	clear(k.most)
 	k.most[k.cfg.ID] = k.cfg.MaxLeases
+	k.sessions = len(peers)
 	for _, p := range peers {
+		if !p.Self && !k.joined && p.Age >= settle {
+			k.late = true
+		}
 		if p.Self {
 			self = p
 		} else if p.ID != k.cfg.ID && !p.Leaving && p.IdleFor < hungAfter {

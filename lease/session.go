@@ -63,8 +63,11 @@ type Handler interface {
 	Release(ctx context.Context, ids []int32, released func(part []int32)) error
 }
 
-// Waiter may be implemented by a Handler. Where there are more instances than locks, those that it returns
-// (a subset of ids, most urgent first) are held before the others.
+// Waiter may be implemented by a Handler, for where there are more instances than locks.
 type Waiter interface {
-	Waiting(ids []int32) []int32
+	// Waiting is called in each round with what this process owns, sorted, while it may not hold all of that, and with
+	// nil while it may. It returns those of them, held or not, that have something to send at this moment, with the time
+	// since when; of those that are held the time does not matter. For who is held by nobody it is the only one to
+	// notice work, and tells so with [Keeper.Wake].
+	Waiting(own []int32) map[int32]time.Time
 }

@@ -77,6 +77,7 @@ func (d *dispatcher) add(b *beginning, slots []*slot) (again []int32) {
 		delete(d.beginnings, s.id)
 		s.meter.settle(now, 0)
 		d.slots[s.id] = s
+		delete(d.turns.since, s.id)
 		if s.worker.Offered() < max(d.head, d.reading) || s.stopped(now) {
 			d.fallBehind(s)
 		}

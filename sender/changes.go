@@ -65,6 +65,7 @@ func (e *engine) applyOnce(ctx context.Context, c *pg.Changes) error {
 	if len(c.Actors) > 0 {
 		e.forgetKeys(c.Actors)
 	}
+	e.dispatcher.noteNow(slices.Concat(c.Controls, c.Cursors, c.Retries, c.Redeliveries, c.Instances), clock())
 	if err := e.rereadControls(ctx, unique(c.Controls)); err != nil {
 		return err
 	}
@@ -314,9 +315,12 @@ func (e *engine) adopt(ctx context.Context, activityID int64, unknown []targets.
 	if err != nil {
 		return nil, err
 	}
-	for _, i := range made {
+	ids := make([]int32, len(made))
+	for n, i := range made {
 		e.index.SetInstance(targets.Instance(i))
+		ids[n] = i.ID
 	}
+	e.dispatcher.noteNow(ids, clock())
 	e.wakeKeeper()
 	return refused, nil
 }

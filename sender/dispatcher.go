@@ -42,6 +42,7 @@ type dispatcher struct {
 	hungry  map[int32]*slot
 	feed    chan struct{} // hungry is not empty, or the head moved
 	behind  int
+	turns   turns
 	unsaved pg.Saving // what no worker remembers until it is saved
 
 	redeliveries map[int32]*slot // that may have more of them in the database than their workers have
@@ -83,6 +84,10 @@ func (d *dispatcher) reset() {
 // drop forgets a slot and cancels what it has in flight.
 func (d *dispatcher) drop(s *slot) {
 	s.dropped = true
+	if !s.draining {
+		s.wasBehind = s.behind
+	}
+	d.turns.noteRest(s, clock())
 	delete(d.slots, s.id)
 	delete(d.hungry, s.id)
 	delete(d.beginnings, s.id)

@@ -148,7 +148,7 @@ func (d *dispatcher) drain(ids []int32, h *handover) {
 			h.end(id)
 			continue
 		}
-		s.draining = true
+		s.draining, s.wasBehind = true, s.behind
 		// What the head reads from here on is for the next holder: no save may count it as settled.
 		d.leaveHead(s)
 		if s.inFlight > 0 {

@@ -296,13 +296,25 @@ func (e *engine) targetsAtHead(query targets.Query) (found []target, unknown []t
 	d := e.dispatcher
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	now := clock()
 	want := func(id int32) bool {
 		s := d.slots[id]
-		return s != nil && !s.behind && !s.draining
+		switch {
+		case s == nil:
+			d.turns.note(id, now)
+			return false
+		case s.draining:
+			s.missed = true
+			return false
+		}
+		return !s.behind
 	}
 	unknown, bad = e.index.Targets(query, want, func(id int32, inboxes []targets.Inbox) {
 		found = append(found, target{id, inboxes})
 	})
+	if d.turns.wakes(now) {
+		e.wakeKeeper()
+	}
 	return found, unknown, bad
 }
 

@@ -21,6 +21,9 @@ type slot struct {
 	draining bool // nothing starts any more
 	dropped  bool // no longer ours; what comes back is ignored
 
+	wasBehind bool // when draining began
+	missed    bool // the head has read something for it since
+
 	pausedUntil time.Time // by an operator
 	blocked     bool
 
