@@ -46,6 +46,8 @@ type Metrics struct {
 	leasesGiven   prometheus.Counter
 	sessionsLost  prometheus.Counter
 	databaseFails prometheus.Counter
+	wentBack      prometheus.Counter
+	cursorsBack   prometheus.Counter
 }
 
 // NewMetrics makes metrics on a registry of their own, with those of the Go run time and of the process. Name and
@@ -75,6 +77,9 @@ func NewMetrics(name, version string) *Metrics {
 	m.leasesGiven = m.counter("leases_given_total", "Leases given back or lost; of a process that goes on, those that moved to another.")
 	m.sessionsLost = m.counter("lease_sessions_lost_total", "Times that the connection with all leases was lost.")
 	m.databaseFails = m.counter("database_errors_total", "Statements and connections that failed.")
+
+	m.wentBack = m.counter("database_went_back_total", "Times that the database had lost commits when the lease session was opened again.")
+	m.cursorsBack = m.counter("cursors_went_back_total", "Instances whose cursor was behind the one that this process had saved.")
 
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "1; the labels say what runs.",
@@ -140,6 +145,12 @@ func (m *Metrics) LeaseSessionLost() { m.sessionsLost.Inc() }
 
 // DatabaseError counts a statement or connection that failed.
 func (m *Metrics) DatabaseError() { m.databaseFails.Inc() }
+
+// DatabaseWentBack counts a database that has lost commits.
+func (m *Metrics) DatabaseWentBack() { m.wentBack.Inc() }
+
+// CursorsWentBack counts cursors that the database has lost a part of.
+func (m *Metrics) CursorsWentBack(n int) { m.cursorsBack.Add(float64(n)) }
 
 // Gauges are asked at each scrape, from several goroutines, and must answer within a second from what they know: they
 // do not ask the database. Those that are nil are left out.

@@ -133,6 +133,19 @@ func describeParseError(err error) error {
 
 // Open makes a small pool and one connection in it. Its error is that of [Explain]. Close the pool when done.
 func Open(ctx context.Context, cfg *pgx.ConnConfig) (*pgxpool.Pool, error) {
+	pool, err := NewPool(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, Explain(err, cfg)
+	}
+	return pool, nil
+}
+
+// NewPool makes a small pool without a connection. Close it when done.
+func NewPool(ctx context.Context, cfg *pgx.ConnConfig) (*pgxpool.Pool, error) {
 	// Only ParseConfig makes a pool's configuration; the string keeps it from reading the environment once more.
 	config, err := pgxpool.ParseConfig("host=/ port=5432 user=x dbname=x sslmode=disable")
 	if err != nil {
@@ -146,10 +159,6 @@ func Open(ctx context.Context, cfg *pgx.ConnConfig) (*pgxpool.Pool, error) {
 	config.MaxConnLifetimeJitter = poolLifetime / 10
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
-		return nil, Explain(err, cfg)
-	}
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
 		return nil, Explain(err, cfg)
 	}
 	return pool, nil

@@ -2,6 +2,7 @@ package pg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -46,6 +47,10 @@ func Diagnose(ctx context.Context, cfg, lease *pgx.ConnConfig) []Finding {
 	defer conn.Close(context.WithoutCancel(ctx))
 	d := &diagnosis{ctx: ctx, conn: conn}
 	d.add("database", OK, "reached "+where(cfg), "")
+	if err := CheckTransactions(ctx, conn); errors.Is(err, ErrStatementPooled) {
+		d.add("database", Bad, "it is behind a pooler that refuses transactions (pool_mode=statement)", "set it to pool_mode=transaction, or DATABASE_URL to a direct connection")
+		return append(d.findings, diagnoseLease(ctx, lease))
+	}
 	d.server()
 	d.clock()
 	if d.schema() {

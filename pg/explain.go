@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"slices"
@@ -24,6 +25,8 @@ type ConnectError struct {
 	Remedy  string
 	// Temporary: it may well work in a few seconds, with nothing changed.
 	Temporary bool
+	// NotReady: the server is there and says that it takes no connections or no writes at the moment. Waiting helps.
+	NotReady bool
 }
 
 func (e *ConnectError) Error() string {
@@ -42,6 +45,7 @@ func Explain(err error, cfg *pgx.ConnConfig) error {
 	}
 	e := &ConnectError{Where: where(cfg)}
 	e.Problem, e.Remedy, e.Temporary = explain(err, cfg)
+	e.NotReady = saysNotReady(err)
 	return e
 }
 
@@ -76,7 +80,13 @@ func explain(err error, cfg *pgx.ConnConfig) (problem, remedy string, temporary 
 		return "the server has no TLS", "turn it on there (ssl = on), or set sslmode=disable if the way to it is safe", false
 	case isTLS(err):
 		return "TLS failed: " + printable(tlsReason(err)), "check sslmode and sslrootcert, and the server's certificate", false
-	case errors.Is(err, ErrReadOnly) || strings.Contains(err.Error(), "read only connection"):
+	case errors.Is(err, ErrOtherServer):
+		return "it leads to another server or database than the lease session",
+			"make DATABASE_URL and SENDER_LEASE_DATABASE_URL lead to the same primary, or wait for the fail-over to end", true
+	case errors.Is(err, ErrReplaced):
+		return "it is a primary that was replaced: this process has used one that took over from it",
+			"connect to that one, or restart this process if going back is meant", true
+	case takesNoneOf(err):
 		return "none of the hosts takes writes", "name the primary, or wait for the fail-over to end", true
 	case errors.As(err, &dns):
 		return "the host name " + printable(dns.Name) + " can't be resolved", "check the host, and that DNS works here", true
@@ -101,6 +111,10 @@ const (
 	tooManyConnections    = "53300"
 	cannotConnectNow      = "57P03"
 	adminShutdown         = "57P01"
+	crashShutdown         = "57P02"
+	diskFull              = "53100"
+	outOfMemory           = "53200" // of the lock table too
+	protocolViolation     = "08P01" // what PgBouncer says of all that it does not do
 )
 
 func explainServer(err *pgconn.PgError, cfg *pgx.ConnConfig) (problem, remedy string, temporary bool) {
@@ -119,10 +133,46 @@ func explainServer(err *pgconn.PgError, cfg *pgx.ConnConfig) (problem, remedy st
 		return said, "grant it: grant connect on database … to …", false
 	case tooManyConnections:
 		return said, "raise max_connections (or the limit of the role or database), or end idle sessions", true
-	case cannotConnectNow, adminShutdown:
+	case cannotConnectNow, adminShutdown, crashShutdown:
 		return said, "wait until it has started", true
+	case protocolViolation:
+		if strings.Contains(said, "unsupported startup parameter") {
+			return said, "take it out of the connection string, or add it to ignore_startup_parameters of the pooler", false
+		}
+		return said, "see the log of the pooler, and that it reaches the server", true
 	}
 	return said, "see the log of the server", false
+}
+
+// takesNoneOf tells that there are servers and all of them are read-only, by our own check or by pgx's.
+func takesNoneOf(err error) bool {
+	return errors.Is(err, ErrReadOnly) || strings.Contains(err.Error(), "read only connection")
+}
+
+// IsNotReady tells that the server is there and takes no connections, no writes or no more memory and locks at the moment:
+// it starts, recovers, ends, is a standby, or is full. It may last, and needs nothing of who waits.
+func IsNotReady(err error) bool {
+	var explained *ConnectError
+	return errors.As(err, &explained) && explained.NotReady || err != nil && saysNotReady(err)
+}
+
+// IsLost tells that a connection could not be made for a reason that may pass, or broke: the next may work.
+func IsLost(err error) bool {
+	var explained *ConnectError
+	var network net.Error
+	return errors.As(err, &explained) && explained.Temporary || errors.As(err, &network) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || IsNotReady(err)
+}
+
+func saysNotReady(err error) bool {
+	var server *pgconn.PgError
+	if errors.As(err, &server) {
+		switch server.Code {
+		case tooManyConnections, cannotConnectNow, adminShutdown, crashShutdown, readOnlyTransaction, outOfMemory, diskFull:
+			return true
+		}
+	}
+	return takesNoneOf(err) || errors.Is(err, ErrReplaced)
 }
 
 func isTLS(err error) bool {
@@ -155,6 +205,8 @@ func Sentence(err error) string {
 	}
 	text := server.Message
 	switch {
+	case server.Code == readOnlyTransaction:
+		text = ErrReadOnly.Error()
 	case server.Hint != "":
 		text += ": " + strings.TrimSuffix(server.Hint, ".")
 	case server.Code == insufficientPrivilege:

@@ -72,19 +72,18 @@ func (f *Feed) ChangesSince(snapshot Snapshot) { f.snapshot, f.reload = snapshot
 
 // Rewind goes back to what some process has wholly dealt with, as the database has it now. It is called when every
 // session with the database may have been lost: one that crashed with synchronous_commit off, or that was replaced by a
-// replica, may have lost commits, so that their ids are drawn again. It returns the head from here on. What comes again
-// because nothing was lost is known to who was offered it.
-func (f *Feed) Rewind(ctx context.Context) (head int64, err error) {
-	var horizon int64
+// replica, may have lost commits, so that their ids are drawn again. It returns the head from here on and the database's
+// horizon. What comes again because nothing was lost is known to who was offered it.
+func (f *Feed) Rewind(ctx context.Context) (head, horizon int64, err error) {
 	err = f.db.QueryRow(ctx, `
 		select horizon, current_setting('max_prepared_transactions')::int > 0
 		from fedsender.feed`).Scan(&horizon, &f.watch.prepares) // which a restart may have changed
 	if err != nil {
-		return 0, fmt.Errorf("read the horizon: %w", err)
+		return 0, 0, fmt.Errorf("read the horizon: %w", err)
 	}
 	f.head, f.holes = min(f.head, horizon), horizon
 	f.gap, f.fence, f.asleep, f.reload = 0, nil, nil, true
-	return f.head, nil
+	return f.head, horizon, nil
 }
 
 // Prepares says whether the server allows prepared transactions: then triggers can't ring (migrations/native/002_triggers.sql).

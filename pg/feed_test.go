@@ -401,7 +401,7 @@ func TestFeed_ReadsIdsThatAreDrawnAgainAfterTheDatabaseLostCommits(t *testing.T)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if head, err := feed.Rewind(t.Context()); err != nil || head != ids[4] {
+	if head, _, err := feed.Rewind(t.Context()); err != nil || head != ids[4] {
 		t.Fatalf("the head is %d, %v", head, err)
 	}
 	batch, err := feed.Read(t.Context())

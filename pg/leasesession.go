@@ -48,13 +48,13 @@ var (
 // the other. Each call ends within about 3 s. One that is cut off in the middle of a statement, by its time-out or by
 // the end of ctx, ends the session.
 type LeaseSession struct {
-	id   string
-	log  *slog.Logger
-	conn *pgx.Conn
-	pid  int32         // of the server's backend
-	boot time.Time     // of the server
-	name leaseName     // as the server has it; guarded by turn
-	turn chan struct{} // holds a token while a statement runs; a channel, because waiting for it must end with ctx
+	id     string
+	log    *slog.Logger
+	conn   *pgx.Conn
+	pid    int32 // of the server's backend
+	server ServerID
+	name   leaseName     // as the server has it; guarded by turn
+	turn   chan struct{} // holds a token while a statement runs; a channel, because waiting for it must end with ctx
 
 	alive context.Context // ends with the cause when the session is lost
 	lose  context.CancelCauseFunc
@@ -63,9 +63,15 @@ type LeaseSession struct {
 // PID is the process id of the server's backend.
 func (s *LeaseSession) PID() int32 { return s.pid }
 
+// Server says which server holds the leases.
+func (s *LeaseSession) Server() ServerID { return s.server }
+
+// Abandon ends the session because of why, without waiting for a call under way. Close it all the same.
+func (s *LeaseSession) Abandon(why error) { s.lose(why) }
+
 // ServerStart is when the server was started: another one, or the same that was restarted, knows nothing of the leases of
 // before.
-func (s *LeaseSession) ServerStart() time.Time { return s.boot }
+func (s *LeaseSession) ServerStart() time.Time { return time.UnixMicro(s.server.Started) }
 
 // FellSilent says of a session that was lost whether its server just did not answer any more. Then other processes may
 // not know yet what this one knows. Otherwise the server ended the session and has told all that it has told this one.
@@ -162,6 +168,11 @@ func (s *LeaseSession) call(ctx context.Context, what string, statements func(ct
 	ctx, cancel := context.WithTimeout(ctx, leaseCallTimeout)
 	defer cancel()
 	err := statements(ctx)
+	if IsReadOnly(err) {
+		// It was demoted, or told to take no writes: there is nothing to hold leases for, and another host may do better.
+		_ = s.conn.Close(ctx) // the socket is closed in any case
+		err = fmt.Errorf("%w: %w", ErrReadOnly, err)
+	}
 	if s.conn.IsClosed() {
 		if err == nil {
 			err = errors.New("the connection is closed")

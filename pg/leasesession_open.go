@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -84,7 +83,7 @@ func leaseConfig(config *pgx.ConnConfig, name string) *pgx.ConnConfig {
 	// Here and not on the finished connection, so that the next of several hosts is tried.
 	given := config.ValidateConnect
 	config.ValidateConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
-		if err := refuseReadOnly(ctx, conn); err != nil || given == nil {
+		if _, err := examine(ctx, conn); err != nil || given == nil {
 			return err
 		}
 		return given(ctx, conn)
@@ -92,38 +91,22 @@ func leaseConfig(config *pgx.ConnConfig, name string) *pgx.ConnConfig {
 	return config
 }
 
-func refuseReadOnly(ctx context.Context, conn *pgconn.PgConn) error {
-	answer := conn.ExecParams(ctx, `select pg_is_in_recovery() or current_setting('transaction_read_only')::bool`,
-		nil, nil, nil, nil).Read()
-	switch {
-	case answer.Err != nil:
-		return answer.Err
-	case len(answer.Rows) != 1 || len(answer.Rows[0]) != 1:
-		return errors.New("asked whether the database takes writes and got no answer")
-	case string(answer.Rows[0][0]) == "t":
-		return ErrReadOnly
-	}
-	return nil
-}
-
 // prepare makes the settings and finds out whether the session is one and the same from one statement to the next.
 func (s *LeaseSession) prepare(ctx context.Context) error {
 	var version int
-	var boot int64
 	err := s.call(ctx, "ask for the backend", func(ctx context.Context) error {
 		return s.conn.QueryRow(ctx, `
 			select
 				pg_backend_pid(),
 				current_setting('server_version_num')::int,
-				(extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint,
 				set_config('fedsender.lease_session', $1, false),
-				set_config('application_name', $2, false)`, // once more: a pooler may not pass it on
-			s.id, s.name.String()).Scan(&s.pid, &version, &boot, nil, nil)
+				set_config('application_name', $2, false), `+ // once more: a pooler may not pass it on
+			serverIDColumns,
+			s.id, s.name.String()).Scan(append([]any{&s.pid, &version, nil, nil}, s.server.fields()...)...)
 	})
 	if err != nil {
 		return err
 	}
-	s.boot = time.UnixMicro(boot)
 	for _, setting := range leaseSettings {
 		if version < setting.since {
 			continue

@@ -78,6 +78,7 @@ func (d *dispatcher) add(b *beginning, slots []*slot) (again []int32) {
 		s.meter.settle(now, 0)
 		d.slots[s.id] = s
 		delete(d.turns.since, s.id)
+		d.noteCursor(s, b.anew)
 		if s.worker.Offered() < max(d.head, d.reading) || s.stopped(now) {
 			d.fallBehind(s)
 		}

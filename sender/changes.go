@@ -69,6 +69,7 @@ func (e *engine) applyOnce(ctx context.Context, c *pg.Changes) error {
 	if err := e.rereadControls(ctx, unique(c.Controls)); err != nil {
 		return err
 	}
+	e.dispatcher.forgetCursors(c.Cursors)
 	if err := e.reload(ctx, unique(c.Cursors)); err != nil {
 		return err
 	}

@@ -47,12 +47,15 @@ type dispatcher struct {
 
 	redeliveries map[int32]*slot // that may have more of them in the database than their workers have
 	redelivered  int             // saves that deleted redeliveries
+
+	cursors  map[int32]int64 // as the database had them when they were last saved or read, of every instance ever held here
+	setbacks []setback
 }
 
 func newDispatcher(config Config, post postFunc, failed func(*panics.Recovered)) *dispatcher {
 	return &dispatcher{
 		post: post, failed: failed, maxInFlight: config.MaxInFlight, maxWindow: config.MaxInFlightPerInstance,
-		slots: map[int32]*slot{}, beginnings: map[int32]*beginning{}, hungry: map[int32]*slot{}, redeliveries: map[int32]*slot{},
+		slots: map[int32]*slot{}, beginnings: map[int32]*beginning{}, hungry: map[int32]*slot{}, redeliveries: map[int32]*slot{}, cursors: map[int32]int64{},
 		rearm: make(chan struct{}, 1), feed: make(chan struct{}, 1),
 	}
 }

@@ -32,6 +32,7 @@ type engine struct {
 
 	pool        *pgxpool.Pool
 	lockReads   *rate.Limiter // of pg_locks, which every writer of the database pays
+	poolConfig  *pgx.ConnConfig
 	leaseConfig *pgx.ConnConfig
 	client      *deliver.Client
 	policy      deliver.Policy
@@ -45,6 +46,12 @@ type engine struct {
 
 	keeper  atomic.Pointer[lease.Keeper]
 	session atomic.Pointer[pg.LeaseSession]
+	back    signal      // a lease session was opened
+	adrift  atomic.Bool // the session was lost, and the head has not rewound since
+
+	// anchor is the session whose server all connections must lead to; nil: to any.
+	anchor atomic.Pointer[pg.LeaseSession]
+	latest atomic.Pointer[pg.ServerID] // that had the leases of this process
 
 	lastSession sessionLoss // belongs to the goroutine of holdLeases
 
@@ -59,6 +66,7 @@ type engine struct {
 	ended        <-chan struct{} // closed when Run's ctx ends
 
 	lastRead  atomic.Int64 // Unix nanoseconds of the last good read of the feed
+	lost      atomic.Int64 // Unix nanoseconds of the last loss of a lease session
 	leaving   atomic.Bool
 	delivered atomic.Int64
 
@@ -90,13 +98,17 @@ func (e *engine) troubled(ctx context.Context, what string, err error) {
 		return
 	}
 	e.metrics.DatabaseError()
+	if session := e.anchor.Load(); session != nil && pg.LeadsElsewhere(err) {
+		// Where connections lead to is what was meant, and there the leases must be.
+		session.Abandon(pg.ErrOtherServer)
+	}
 	entry, _ := e.complaints.LoadOrStore(what, &complaint{})
 	c := entry.(*complaint)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Since(c.last) > 10*time.Second {
 		c.last = time.Now()
-		e.log.Warn(what, "error", pg.Sentence(err))
+		e.log.Warn(what, "error", pg.Sentence(pg.Explain(err, e.poolConfig)))
 	}
 }
 
@@ -108,18 +120,47 @@ func (e *engine) insist(ctx context.Context, what string, do func(context.Contex
 			return nil
 		}
 		e.troubled(ctx, what, err)
-		if pause(ctx, wait); ctx.Err() != nil {
+		if rest(ctx, wait, e.back.next()); ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
 }
 
+// signal wakes all who wait for it. The zero value is ready.
+type signal struct {
+	mu   sync.Mutex
+	wake chan struct{}
+}
+
+// next is closed when the signal is raised the next time.
+func (s *signal) next() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wake == nil {
+		s.wake = make(chan struct{})
+	}
+	return s.wake
+}
+
+func (s *signal) raise() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wake != nil {
+		close(s.wake)
+		s.wake = nil
+	}
+}
+
 // pause waits for d, give or take a fifth, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
+func pause(ctx context.Context, d time.Duration) { rest(ctx, d, nil) }
+
+// rest is pause, until wake at the latest.
+func rest(ctx context.Context, d time.Duration, wake <-chan struct{}) {
 	timer := time.NewTimer(d*4/5 + rand.N(d*2/5+1))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
+	case <-wake:
 	case <-timer.C:
 	}
 }

@@ -32,6 +32,7 @@ func (e *engine) Acquired(ctx context.Context, ids []int32) error {
 		}
 	}
 	e.metrics.LeasesTaken(len(ids))
+	e.noteSetbacks(ctx)
 	return nil
 }
 

@@ -47,6 +47,7 @@ type head struct {
 	second  time.Time // of the count
 	count   int
 	disarms time.Time
+	recent  memory // of what was read last
 }
 
 // run reads until ctx ends.
@@ -66,6 +67,10 @@ func (h *head) run(ctx context.Context) {
 		case <-h.engine.news:
 			rung = true
 		case <-timer.C:
+		}
+		if h.engine.adrift.Load() {
+			rung = false
+			continue // until there is a lease session and it has this rewind
 		}
 		wait, err := h.round(ctx, rung)
 		rung = false
@@ -96,6 +101,7 @@ func (h *head) round(ctx context.Context, rung bool) (time.Duration, error) {
 	if err := h.offer(ctx, &batch); err != nil {
 		return 0, err // ctx has ended
 	}
+	h.recent.add(batch.Activities)
 	return h.pace(ctx, &batch, rung)
 }
 
@@ -104,18 +110,22 @@ func (h *head) round(ctx context.Context, rung bool) (time.Duration, error) {
 func (h *head) rewind(ctx context.Context) error {
 	e := h.engine
 	return e.insist(ctx, "could not read the horizon; trying again", func(ctx context.Context) error {
-		head, err := h.feed.Rewind(ctx)
+		head, horizon, err := h.feed.Rewind(ctx)
 		if err != nil {
 			return err
 		}
-		if before := e.dispatcher.rewind(head); before > head {
+		lost, err := h.recent.lost(ctx, e.pool)
+		if err != nil {
+			return err
+		}
+		before := e.dispatcher.rewind(head)
+		if before > head {
 			e.log.Debug("reading again what may have been lost with the session", "from", head, "to", before)
 		}
+		e.noteLoss(lost, horizon)
+		e.adrift.Store(false)
 		e.documents.InvalidateAll()
 		e.rewound.Add(1)
-		e.saveMu.Lock()
-		e.published = min(e.published, head)
-		e.saveMu.Unlock()
 		h.unsettle()
 		return nil
 	})

@@ -14,7 +14,6 @@ import (
 
 	"github.com/fedsender/fedsender/admin"
 	"github.com/fedsender/fedsender/deliver"
-	"github.com/fedsender/fedsender/lease"
 	"github.com/fedsender/fedsender/pg"
 	"github.com/fedsender/fedsender/targets"
 )
@@ -23,8 +22,8 @@ const poolCloseTimeout = time.Second
 
 // Run delivers until ctx ends: then it takes nothing new, lets what is in flight end for at most the shutdown time-out,
 // writes the cursors, gives its leases up and returns nil. Before that it returns only with an error that trying again
-// can't mend: a wrong setting, a schema that is missing or of another version, a database that can't be reached at start.
-// A database that goes away later is waited for.
+// can't mend: a wrong setting, a schema that is missing or of another version, a database that can't be reached within
+// 10 s at start. A database that says that it is not ready, or that goes away later, is waited for.
 func Run(ctx context.Context, config Config) error {
 	e, err := newEngine(ctx, config)
 	if err != nil {
@@ -32,8 +31,8 @@ func Run(ctx context.Context, config Config) error {
 	}
 	defer e.client.Close()
 	defer e.closePool()
-	feed, err := e.open(ctx)
-	if err != nil {
+	feed, err := e.await(ctx)
+	if feed == nil {
 		return err
 	}
 	ctx, stop := context.WithCancelCause(ctx)
@@ -42,7 +41,7 @@ func Run(ctx context.Context, config Config) error {
 	e.dispatcher.advance(feed.Head(), time.Time{})
 	e.ended = ctx.Done()
 	head := &head{engine: e, feed: feed}
-	if err := e.load(ctx, feed); err != nil {
+	if err := e.insistAtStart(ctx, func(ctx context.Context) error { return e.load(ctx, feed) }); err != nil || ctx.Err() != nil {
 		return err
 	}
 
@@ -56,7 +55,7 @@ func Run(ctx context.Context, config Config) error {
 		}
 	})
 	for _, loop := range []func(context.Context){
-		head.run, (&catchup{engine: e}).run, e.dispatcher.runTimers, e.runSaves, e.runListExpiry, e.runReports, e.runUpkeep, e.listen,
+		head.run, (&catchup{engine: e}).run, e.dispatcher.runTimers, e.runSaves, e.runListExpiry, e.runReports, e.runUpkeep,
 	} {
 		loops.Go(func() {
 			if recovered := panics.Try(func() { loop(ctx) }); recovered != nil {
@@ -121,18 +120,19 @@ func newEngine(ctx context.Context, config Config) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	poolConfig = poolConfig.Copy()
-	pg.Bound(poolConfig)
-	pool, err := pg.Open(ctx, poolConfig)
-	if err != nil {
+	e := &engine{
+		config: config, log: config.Log, id: rand.Text(), metrics: admin.NewMetrics(config.Name, config.Version),
+		leaseConfig: leaseConfig, client: client, policy: policy, speed: speed,
+		index: targets.New(), documents: newDocuments(config.CacheBytes), keys: newKeys(), news: make(chan struct{}, 1), rewinds: make(chan chan struct{}), listsChanged: make(chan struct{}, 1),
+	}
+	e.poolConfig = poolConfig.Copy()
+	pg.Bound(e.poolConfig)
+	pg.Confine(e.poolConfig, e.admit)
+	if e.pool, err = pg.NewPool(ctx, e.poolConfig); err != nil {
 		client.Close()
 		return nil, err
 	}
-	return &engine{
-		config: config, log: config.Log, id: rand.Text(), metrics: admin.NewMetrics(config.Name, config.Version),
-		pool: pool, leaseConfig: leaseConfig, client: client, policy: policy, speed: speed,
-		index: targets.New(), documents: newDocuments(config.CacheBytes), keys: newKeys(), news: make(chan struct{}, 1), rewinds: make(chan chan struct{}), listsChanged: make(chan struct{}, 1),
-	}, nil
+	return e, nil
 }
 
 // markName is what receivers are told about who sends: nothing, except in tests that tell processes apart.
@@ -141,119 +141,6 @@ func markName(config Config) string {
 		return ""
 	}
 	return config.Name
-}
-
-// open checks the schema and makes the feed.
-func (e *engine) open(ctx context.Context) (*pg.Feed, error) {
-	if err := pg.CheckSchema(ctx, e.pool); err != nil {
-		return nil, err
-	}
-	source, err := pg.ReadSource(ctx, e.pool)
-	if err != nil {
-		return nil, err
-	}
-	if want := e.config.Source; want != "" && want != "auto" && want != source.Name {
-		return nil, &ConfigError{Variable: "SENDER_SOURCE", Problem: fmt.Sprintf("is %s, but the schema is made for %s; unset it", want, source.Name)}
-	}
-	feed, err := pg.NewFeed(ctx, e.pool, source, pg.Snapshot{}, e.log)
-	if err != nil {
-		return nil, err
-	}
-	feed.Fenced = e.metrics.Fence
-	e.lockReads = feed.LockReads()
-	return feed, nil
-}
-
-// listen hears the bells.
-func (e *engine) listen(ctx context.Context) {
-	rung := func() {
-		e.metrics.Bell()
-		e.ringHead()
-	}
-	config := e.leaseConfig.Copy()
-	config.RuntimeParams["application_name"] = "fedsender listener " + e.config.Name
-	err := pg.Listen(ctx, config, pg.Bells{Activity: rung, Change: rung, Doorbell: rung, Lease: e.hearLeases}, e.log)
-	if err != nil {
-		e.troubled(ctx, "stopped listening for news; looking for them instead", err)
-	}
-}
-
-// holdLeases opens one lease session after the other until ctx ends. What it returns then is nil or an error that
-// another session would meet too.
-func (e *engine) holdLeases(ctx context.Context) error {
-	first := true
-	for wait := time.Duration(0); ; first = false {
-		if pause(ctx, wait); ctx.Err() != nil {
-			return nil
-		}
-		began := time.Now()
-		err := e.holdSession(ctx, first)
-		switch {
-		case errors.Is(err, pg.ErrPooled):
-			return err
-		case ctx.Err() != nil:
-			return nil
-		}
-		e.metrics.LeaseSessionLost()
-		e.troubled(ctx, "no lease session; nothing is sent until there is one", err)
-		if wait = min(2*wait+250*time.Millisecond, 5*time.Second); time.Since(began) > 10*time.Second {
-			wait = 250 * time.Millisecond
-		}
-	}
-}
-
-// holdSession opens a session and delivers under it until it is lost or ctx ends. All but the first follow a loss.
-func (e *engine) holdSession(ctx context.Context, first bool) error {
-	session, err := e.openSession(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		session.Close()
-		e.lastSession = sessionLoss{server: session.ServerStart(), silent: session.FellSilent(), at: time.Now()}
-	}()
-	budget, err := pg.LockBudget(ctx, e.pool)
-	if err != nil {
-		return err
-	}
-	if !first {
-		if err := e.rewind(ctx); err != nil {
-			return err
-		}
-	}
-	keeper := lease.New(ctx, lease.Config{
-		ID: e.id, Session: session, Handler: e, MaxLeases: e.config.MaxLeases, Budget: budget,
-		ShutdownTimeout: e.config.ShutdownTimeout, Weights: e.readWeights, Log: e.log, Wall: clock,
-	})
-	e.session.Store(session)
-	e.keeper.Store(keeper)
-	// By its context each delivery belongs to the keeper under which it began, whichever is current when it leaves.
-	e.dispatcher.begin(deliver.WithGate(keeper.Context(), keeper.Valid))
-	after := context.AfterFunc(ctx, func() { e.leaving.Store(true) })
-	defer after()
-	err = keeper.Run(ctx)
-	e.keeper.Store(nil)
-	e.saveMu.Lock() // a save under way would give back letters that are void
-	defer e.saveMu.Unlock()
-	e.dispatcher.reset()
-	e.session.Store(nil)
-	return err
-}
-
-// rewind has the head go back before anything is leased again.
-func (e *engine) rewind(ctx context.Context) error {
-	done := make(chan struct{})
-	select {
-	case e.rewinds <- done:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // signOff takes this process off the list, if the database lets it.

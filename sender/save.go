@@ -156,6 +156,7 @@ func (d *dispatcher) noteSaved(v *saving, saved map[int32]bool) (moved []int32) 
 			continue
 		}
 		s.savedCursor, s.savedVersion = v.Checkpoints[i].Cursor, v.version[i]
+		d.cursors[s.id] = s.savedCursor
 		d.spoil(s.id)
 	}
 	return moved

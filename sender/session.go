@@ -19,8 +19,10 @@ type sessionLoss struct {
 // as a replica that was promoted, it first lets the time pass for which other processes may still deliver on the word of
 // the one before: its locks mean nothing to this one.
 func (e *engine) openSession(ctx context.Context) (*pg.LeaseSession, error) {
+	config := e.leaseConfig.Copy()
+	pg.Confine(config, e.admitLeases)
 	for {
-		session, err := pg.OpenLeaseSession(ctx, e.leaseConfig, e.id, e.config.MaxLeases, e.log)
+		session, err := pg.OpenLeaseSession(ctx, config, e.id, e.config.MaxLeases, e.log)
 		if err != nil {
 			return nil, pg.Explain(err, e.leaseConfig)
 		}

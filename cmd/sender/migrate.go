@@ -31,7 +31,7 @@ number of processes may do it at the same time.`,
 	cmd.Flags().BoolVar(&o.down, "down", false, "remove the schema and all that is in it")
 	cmd.Flags().BoolVar(&o.yes, "yes", false, "with --down: although rows are lost")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
-	a.addVariables(cmd, databaseVariable, "SENDER_SOURCE", "SENDER_LOG_FORMAT", "SENDER_LOG_LEVEL")
+	a.addVariables(cmd, databaseVariable, leaseVariable, "SENDER_SOURCE", "SENDER_LOG_FORMAT", "SENDER_LOG_LEVEL")
 	return cmd
 }
 
@@ -40,8 +40,18 @@ func (a *app) migrate(ctx context.Context, o migrateOptions) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := a.parseDSN(databaseVariable, config.DatabaseURL)
+	// The lock that keeps two migrations apart is a session's, as the leases are.
+	variable, dsn := databaseVariable, config.DatabaseURL
+	if config.LeaseDatabaseURL != "" {
+		variable, dsn = leaseVariable, config.LeaseDatabaseURL
+	}
+	cfg, err := a.parseDSN(variable, dsn)
 	if err != nil {
+		return err
+	}
+	if err := pg.CheckLeaseConnection(ctx, cfg); errors.Is(err, pg.ErrPooled) {
+		return misuse{err.Error()}
+	} else if err != nil {
 		return err
 	}
 	conn, err := pgx.ConnectConfig(ctx, cfg)

@@ -8,21 +8,12 @@ import (
 	"log/slog"
 	"math"
 	"strings"
-	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
-	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"github.com/fedsender/fedsender/pg"
 	"github.com/fedsender/fedsender/sender"
-)
-
-const (
-	// startTimeout is how long a database that is about to start is waited for. Longer outages at the start are for
-	// whoever restarts this program: a wrong host looks the same and should be seen.
-	startTimeout = 10 * time.Second
-	startPause   = 500 * time.Millisecond
 )
 
 func (a *app) runCommand() *cobra.Command {
@@ -33,7 +24,8 @@ func (a *app) runCommand() *cobra.Command {
 work to the other processes; a second one ends at once. Start as many as you like, anywhere.
 
 A database that can't be reached within 10 s at the start ends the program with exit code 1;
-one that goes away later is waited for.`,
+one that says that it is not ready (it starts, is a standby, has no connection left), or that
+goes away later, is waited for.`,
 		Args: arguments(0, 0),
 		RunE: verb(func(ctx context.Context, _ []string) error { return a.run(ctx) }),
 	}
@@ -48,8 +40,7 @@ func (a *app) run(ctx context.Context) error {
 		return err
 	}
 	a.secrets = append(a.secrets, config.AdminToken)
-	cfg, err := a.parseDSN(databaseVariable, config.DatabaseURL)
-	if err != nil {
+	if _, err := a.parseDSN(databaseVariable, config.DatabaseURL); err != nil {
 		return err
 	}
 	if config.LeaseDatabaseURL != "" {
@@ -64,13 +55,6 @@ func (a *app) run(ctx context.Context) error {
 		log.Warn("these variables are not known and do nothing: " + strings.Join(unknown, ", "))
 	}
 	limitMemory(log)
-	if err := a.awaitDatabase(ctx, cfg, log); err != nil {
-		return err
-	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	log.Info("starting", "name", config.Name, "version", config.Version)
 	err = sender.Run(ctx, config)
 	if errors.Is(err, pg.ErrPooled) {
 		return misuse{pg.ErrPooled.Error()}
@@ -80,33 +64,6 @@ func (a *app) run(ctx context.Context) error {
 	}
 	log.Info("stopped; all is saved")
 	return nil
-}
-
-// awaitDatabase makes sure that the first connection works and that the schema fits.
-func (a *app) awaitDatabase(ctx context.Context, cfg *pgx.ConnConfig, log *slog.Logger) error {
-	waiting, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	for told := false; ; told = true {
-		pool, err := pg.Open(waiting, cfg)
-		if err == nil {
-			defer pool.Close()
-			return schemaMisuse(pg.CheckSchema(waiting, pool))
-		}
-		var failed *pg.ConnectError
-		if !errors.As(err, &failed) || !failed.Temporary {
-			return err
-		}
-		if !told {
-			log.Warn("waiting for the database", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-waiting.Done():
-			return err
-		case <-time.After(startPause):
-		}
-	}
 }
 
 // limitMemory gives Go 90 % of the container's memory, where there is a limit and GOMEMLIMIT is unset. GOMAXPROCS is set by

@@ -1,0 +1,84 @@
+package sender
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/fedsender/fedsender/pg"
+)
+
+const (
+	// startTimeout is how long a database that does not answer is waited for at the start. A wrong host looks the same
+	// and should be seen; longer outages are for whoever restarts this process.
+	startTimeout = 10 * time.Second
+	startPause   = 250 * time.Millisecond
+	// longestStartPause is between two looks at a server that says that it is not ready, such as a standby.
+	longestStartPause = 5 * time.Second
+)
+
+// await opens the feed. Where ctx ends before, there is no feed and no error.
+func (e *engine) await(ctx context.Context) (feed *pg.Feed, err error) {
+	err = e.insistAtStart(ctx, func(ctx context.Context) (err error) {
+		feed, err = e.open(ctx)
+		return err
+	})
+	if err == nil && feed != nil {
+		e.log.Info("starting", "name", e.config.Name, "version", e.config.Version)
+	}
+	return feed, err
+}
+
+// insistAtStart tries do until it succeeds, as long as that may help: for ever where the server says that it is not ready,
+// for a while where there is no answer. It returns nil where ctx ends.
+func (e *engine) insistAtStart(ctx context.Context, do func(context.Context) error) error {
+	began := time.Now()
+	for wait := startPause; ; wait = min(2*wait, longestStartPause) {
+		err := pg.Explain(do(ctx), e.poolConfig)
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return nil
+		case pg.IsNotReady(err):
+			began = time.Now()
+		case !pg.IsLost(err) || time.Since(began) > startTimeout:
+			return err
+		default:
+			wait = min(wait, startPause*2)
+		}
+		e.troubled(ctx, "waiting for the database", err)
+		pause(ctx, wait)
+	}
+}
+
+// open makes sure that the connections are what they must be, checks the schema and makes the feed.
+func (e *engine) open(ctx context.Context) (*pg.Feed, error) {
+	if err := e.pool.Ping(ctx); err != nil {
+		return nil, err
+	}
+	if err := pg.CheckLeaseConnection(ctx, e.leaseConfig); err != nil {
+		return nil, err
+	}
+	if err := pg.CheckTransactions(ctx, e.pool); errors.Is(err, pg.ErrStatementPooled) {
+		return nil, &ConfigError{Variable: "DATABASE_URL", Problem: err.Error()}
+	} else if err != nil {
+		return nil, err
+	}
+	if err := pg.CheckSchema(ctx, e.pool); err != nil {
+		return nil, err
+	}
+	source, err := pg.ReadSource(ctx, e.pool)
+	if err != nil {
+		return nil, err
+	}
+	if want := e.config.Source; want != "" && want != "auto" && want != source.Name {
+		return nil, &ConfigError{Variable: "SENDER_SOURCE", Problem: fmt.Sprintf("is %s, but the schema is made for %s; unset it", want, source.Name)}
+	}
+	feed, err := pg.NewFeed(ctx, e.pool, source, pg.Snapshot{}, e.log)
+	if err != nil {
+		return nil, err
+	}
+	feed.Fenced = e.metrics.Fence
+	e.lockReads = feed.LockReads()
+	return feed, nil
+}
