@@ -49,7 +49,7 @@ func Diagnose(ctx context.Context, cfg, lease *pgx.ConnConfig) []Finding {
 	d.add("database", OK, "reached "+where(cfg), "")
 	if err := CheckTransactions(ctx, conn); errors.Is(err, ErrStatementPooled) {
 		d.add("database", Bad, "it is behind a pooler that refuses transactions (pool_mode=statement)", "set it to pool_mode=transaction, or DATABASE_URL to a direct connection")
-		return append(d.findings, diagnoseLease(ctx, lease))
+		return append(d.findings, diagnoseLease(ctx, lease, ServerID{})...)
 	}
 	d.server()
 	d.clock()
@@ -58,12 +58,14 @@ func Diagnose(ctx context.Context, cfg, lease *pgx.ConnConfig) []Finding {
 		d.rights()
 		d.locks()
 	}
+	d.senders()
+	d.roles()
 	d.visibility()
 	d.prepared()
 	d.notifications()
 	d.longTransactions()
-	d.findings = append(d.findings, diagnoseLease(ctx, lease))
-	return d.findings
+	here, _ := ReadServerID(ctx, conn) // where that fails it is not compared
+	return append(d.findings, diagnoseLease(ctx, lease, here)...)
 }
 
 func connectFinding(what string, err error, cfg *pgx.ConnConfig) Finding {
@@ -179,11 +181,22 @@ func (d *diagnosis) locks() {
 		return
 	}
 	if instances > budget {
-		d.add("lock table", Warn, fmt.Sprintf("%d instances, but leases may use only %d entries (half the lock table): they take turns", instances, budget),
-			"raise max_locks_per_transaction in postgresql.conf and restart the server")
+		d.moreLocks(instances, budget)
 		return
 	}
 	d.add("lock table", OK, fmt.Sprintf("%d instances, room for %d leases", instances, budget), "")
+}
+
+// moreLocks names the setting that gives every instance a lease, with a fifth more to grow.
+func (d *diagnosis) moreLocks(instances, budget int) {
+	var wanted, now int
+	if !d.ask("lock table", fmt.Sprintf(`
+		select ceil(%d * 1.2 * 2 / (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int))::int,
+			current_setting('max_locks_per_transaction')::int`, instances), &wanted, &now) {
+		return
+	}
+	d.add("lock table", Warn, fmt.Sprintf("%d instances, but leases may use only %d entries (half the lock table): they take turns", instances, budget),
+		fmt.Sprintf("alter system set max_locks_per_transaction = %d (it is %d) and restart the server", wanted, now))
 }
 
 func (d *diagnosis) visibility() {

@@ -11,22 +11,63 @@ const (
 	poolerMend = "set SENDER_LEASE_DATABASE_URL to a direct connection, or one with pool_mode=session"
 )
 
-// diagnoseLease finds out whether a session is one server session for its whole life. It takes no lease and is not seen
-// as a process.
-func diagnoseLease(ctx context.Context, cfg *pgx.ConnConfig) Finding {
+// diagnoseLease finds out whether a session is one server session for its whole life, and whether it takes the settings of
+// a lease session. It takes no lease and is not seen as a process. here is where the other connection leads to.
+func diagnoseLease(ctx context.Context, cfg *pgx.ConnConfig, here ServerID) []Finding {
 	const what = "lease connection"
 	found, err := findPooling(ctx, cfg)
 	switch {
 	case err != nil:
-		return connectFinding(what, err, cfg)
+		return []Finding{connectFinding(what, err, cfg)}
 	case found == pooledByTransaction:
-		return Finding{What: what, Verdict: Bad, Says: poolerSays, Mend: poolerMend}
-	case found == pooledBySession:
-		return Finding{
+		return []Finding{{What: what, Verdict: Bad, Says: poolerSays, Mend: poolerMend}}
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return []Finding{connectFinding(what, err, cfg)}
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	findings := []Finding{{What: what, Verdict: OK, Says: "direct"}}
+	if found == pooledBySession {
+		findings[0] = Finding{
 			What: what, Verdict: Warn,
 			Says: "a pooler in session mode stands between: if this host vanishes, its leases last until the pooler notices",
 			Mend: "set SENDER_LEASE_DATABASE_URL to a direct connection",
 		}
 	}
-	return Finding{What: what, Verdict: OK, Says: "direct"}
+	if there, err := ReadServerID(ctx, conn); err == nil && here != (ServerID{}) && there != here {
+		return append(findings, Finding{
+			What: what, Verdict: Bad, Says: "it leads to another server or database than DATABASE_URL: nothing is sent",
+			Mend: "make DATABASE_URL and SENDER_LEASE_DATABASE_URL lead to the same primary",
+		})
+	}
+	return append(findings, diagnoseSettings(ctx, conn)...)
+}
+
+// diagnoseSettings tries what a lease session sets.
+func diagnoseSettings(ctx context.Context, conn *pgx.Conn) []Finding {
+	const what = "lease settings"
+	var version int
+	if err := conn.QueryRow(ctx, `select current_setting('server_version_num')::int`).Scan(&version); err != nil {
+		return []Finding{{What: what, Verdict: Bad, Says: "can't be found out: " + Sentence(err), Mend: "mend what the server says"}}
+	}
+	var refused []Finding
+	for _, setting := range leaseSettings {
+		if version < setting.since {
+			continue
+		}
+		if _, err := conn.Exec(ctx, `select set_config($1, $2, false)`, setting.name, setting.value); err != nil {
+			refused = append(refused, Finding{
+				What: what, Verdict: Warn, Says: setting.name + " = " + setting.value + " is refused (" + Sentence(err) + "): " + setting.cost,
+				Mend: "set it on the server, or let the role set it: grant set on parameter " + setting.name,
+			})
+		}
+	}
+	if refused != nil {
+		return refused
+	}
+	if conn.PgConn().Conn().RemoteAddr().Network() == "unix" {
+		return []Finding{{What: what, Verdict: OK, Says: "all are taken; over a Unix socket there is no network to lose"}}
+	}
+	return []Finding{{What: what, Verdict: OK, Says: "all are taken: a host that vanishes loses its leases after 10 s"}}
 }

@@ -173,7 +173,8 @@ func (s *LeaseSession) peers(ctx context.Context) ([]LeasePeer, error) {
 			(extract(epoch from backend_start) * 1000000)::bigint,
 			(extract(epoch from clock_timestamp()) * 1000000)::bigint,
 			coalesce((extract(epoch from clock_timestamp() - state_change) * 1000000)::bigint, 0),
-			coalesce(pg_has_role(usesysid, 'usage'), false),
+			coalesce(pg_has_role(usesysid, 'usage') or pg_has_role('pg_signal_backend', 'usage')
+				and not (select rolsuper from pg_roles r where r.oid = usesysid), false),
 			pid = pg_backend_pid()
 		from pg_stat_activity
 		where datname = current_database()

@@ -2,8 +2,11 @@ create or replace view fedsender.process_status as
 with session as materialized (
   select p.id, a.pid,
     nullif(substring(a.application_name from '^fedsender:[^:]+:(\d+)')::integer, 0) as max_leases,
-    coalesce(substring(a.application_name from '^fedsender:[^:]+:\d+:(\d+)')::bigint, 0) as balance_version
+    coalesce(substring(a.application_name from '^fedsender:[^:]+:\d+:(\d+)')::bigint, 0) as balance_version,
+    a.usename, case when a.state_change is not null then greatest(clock_timestamp() - a.state_change, interval '0') end as silent_for,
+    coalesce(pg_has_role(a.usesysid, 'usage') or pg_has_role('pg_signal_backend', 'usage') and not r.rolsuper, false) as may_end
   from pg_stat_activity a
+  left join pg_roles r on r.oid = a.usesysid
   join fedsender.process p on a.application_name like 'fedsender:%' and p.id = split_part(a.application_name, ':', 2)
 ), held as (
   select s.id, count(*) as leases
@@ -11,9 +14,10 @@ with session as materialized (
   join session s using (pid)
   group by s.id
 ), live as (
-  select p.*, s.max_leases, s.balance_version, coalesce(c.percent, 100) as capacity_percent
+  select p.*, s.max_leases, s.balance_version, s.pid, s.usename, s.silent_for, s.may_end, coalesce(c.percent, 100) as capacity_percent
   from fedsender.process p
-  join (select id, max(max_leases) as max_leases, max(balance_version) as balance_version from session group by id) s using (id)
+  -- The session that was heard last, where one is left over from before.
+  join (select distinct on (id) * from session order by id, silent_for) s using (id)
   left join (
     select c ->> 'id' as id, (c ->> 'percent')::integer as percent
     from fedsender.balance b
@@ -23,7 +27,8 @@ with session as materialized (
   from live
 )
 select p.name, p.address, p.version, p.started_at as since, coalesce(h.leases, 0) as leases, p.in_flight, p.delivered_per_s, p.id,
-  p.load, f.load * p.capacity_percent / f.capacity_percent as fair_load, p.capacity_percent, p.max_leases, p.balance_version
+  p.load, f.load * p.capacity_percent / f.capacity_percent as fair_load, p.capacity_percent, p.max_leases, p.balance_version,
+  p.pid, p.usename as role, p.silent_for, p.may_end
 from live p
 cross join fleet f
 left join held h using (id);
@@ -41,6 +46,10 @@ comment on column fedsender.process_status.fair_load is 'What its load would be 
 comment on column fedsender.process_status.capacity_percent is 'What it can do, in percent of what a usual process of the fleet can.';
 comment on column fedsender.process_status.max_leases is 'Its SENDER_MAX_LEASES; null: no limit.';
 comment on column fedsender.process_status.balance_version is 'The version of fedsender.balance that it plans with.';
+comment on column fedsender.process_status.pid is 'The server''s process of its lease session.';
+comment on column fedsender.process_status.role is 'Its role.';
+comment on column fedsender.process_status.silent_for is 'Since its last statement there; a heartbeat comes every 2 s. After 30 s the others end the session, if they may: see sender doctor. Null: hidden from your role (pg_read_all_stats).';
+comment on column fedsender.process_status.may_end is 'Your role may end the session: select pg_terminate_backend(pid).';
 
 ---- create above / drop below ----
 

@@ -123,7 +123,7 @@ func (r *rig) start(ctx context.Context, n int, env ...string) {
 	fresh, err := r.Start(ctx, n)
 	r.started = append(r.started, fresh...)
 	must(r.t, err)
-	must(r.t, r.WaitHeld(ctx, n))
+	must(r.t, r.WaitHeld(ctx, len(r.started)))
 }
 
 // insert adds one activity, which the followers on every instance get.

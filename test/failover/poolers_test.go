@@ -25,6 +25,7 @@ func startPooler(t *testing.T, server *postgres.Server, options pgbouncer.Option
 }
 
 func TestPooler_ThatGivesSessionsAwayIsRefusedWithTheVariableToSet(t *testing.T) {
+	t.Parallel()
 	server := startServer(t, postgres.Options{})
 	database, err := server.CreateDatabase(t.Context(), "app")
 	must(t, err)
@@ -57,6 +58,7 @@ func TestPooler_ThatGivesSessionsAwayIsRefusedWithTheVariableToSet(t *testing.T)
 }
 
 func TestPooler_ByTransactionDoesAllBesideADirectLeaseConnection(t *testing.T) {
+	t.Parallel()
 	ctx := within(t)
 	server := startServer(t, postgres.Options{})
 	database, err := server.CreateDatabase(t.Context(), "app")
@@ -97,6 +99,7 @@ func TestPooler_ByTransactionDoesAllBesideADirectLeaseConnection(t *testing.T) {
 }
 
 func TestPooler_BySessionIsWarnedOfAndMayBeRestarted(t *testing.T) {
+	t.Parallel()
 	ctx := within(t)
 	server := startServer(t, postgres.Options{})
 	database, err := server.CreateDatabase(t.Context(), "app")

@@ -60,6 +60,7 @@ func (r *rig) saysEntry(ctx context.Context, words ...string) (e entry) {
 }
 
 func TestFailover_ToAStandbyThatLagsSendsAgainAndSkipsNothing(t *testing.T) {
+	t.Parallel()
 	ctx := within(t)
 	p := startPair(t, nil)
 	r := newRig(t, p.all)
@@ -96,6 +97,7 @@ func TestFailover_ToAStandbyThatLagsSendsAgainAndSkipsNothing(t *testing.T) {
 
 // The old primary answers and takes writes, as one does that nobody fenced: whoever comes back to it must not stay.
 func TestFailover_WhoComesBackToAPrimaryThatWasReplacedFollowsTheOthers(t *testing.T) {
+	t.Parallel()
 	ctx := within(t)
 	p := startPair(t, nil)
 	r := newRig(t, p.all)
@@ -146,6 +148,7 @@ func (r *rig) followed(ctx context.Context, held, stale *pgxpool.Pool) {
 }
 
 func TestFailover_AServerThatBecomesReadOnlyIsLeftAndWaitedFor(t *testing.T) {
+	t.Parallel()
 	ctx := within(t)
 	server := startServer(t, postgres.Options{})
 	database, err := server.CreateDatabase(ctx, "app")
@@ -189,6 +192,7 @@ func TestFailover_AServerThatBecomesReadOnlyIsLeftAndWaitedFor(t *testing.T) {
 }
 
 func TestStart_WaitsForAStandbyToBePromotedAndForAConnectionToBeFree(t *testing.T) {
+	t.Parallel()
 	ctx := within(t)
 	p := startPair(t, map[string]string{"max_connections": "20", "superuser_reserved_connections": "3"})
 	must(t, fleet.Migrate(ctx, p.primary.URL("app")))

@@ -1,0 +1,120 @@
+package pg
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+const (
+	// silentWarn is far above the 2 s between heartbeats, and above the term of the leases: nothing is sent any more.
+	silentWarn = 8 * time.Second
+	// silentBad is when the others end the session, if they may.
+	silentBad = 30 * time.Second
+)
+
+// sender is one lease session, as the asking role sees it.
+type senderSession struct {
+	pid    int32
+	role   string
+	silent *float64 // seconds; nil: hidden
+	mayEnd bool
+}
+
+// senders looks for processes that hang.
+func (d *diagnosis) senders() {
+	const what = "sender processes"
+	rows, err := d.conn.Query(d.ctx, `
+		select a.pid, quote_ident(coalesce(a.usename, '?')), extract(epoch from clock_timestamp() - a.state_change)::float8,
+			coalesce(pg_has_role(a.usesysid, 'usage') or pg_has_role('pg_signal_backend', 'usage') and not r.rolsuper, false)
+		from pg_stat_activity a
+		left join pg_roles r on r.oid = a.usesysid
+		where a.datname = current_database() and a.application_name like 'fedsender:%'
+		order by a.pid`)
+	if err != nil {
+		d.add(what, Bad, "can't be found out: "+Sentence(err), "mend what the server says")
+		return
+	}
+	defer rows.Close()
+	running, hidden := 0, 0
+	var hung []senderSession
+	for rows.Next() {
+		var s senderSession
+		if err := rows.Scan(&s.pid, &s.role, &s.silent, &s.mayEnd); err != nil {
+			d.add(what, Bad, "can't be found out: "+Sentence(err), "mend what the server says")
+			return
+		}
+		running++
+		switch {
+		case s.silent == nil:
+			hidden++
+		case *s.silent > silentWarn.Seconds():
+			hung = append(hung, s)
+		}
+	}
+	rows.Close()
+	for _, s := range hung {
+		d.hangs(s)
+	}
+	switch {
+	case hidden > 0:
+		d.add(what, Warn, fmt.Sprintf("%d run; of %d of them it is hidden from this role whether they hang", running, hidden),
+			"grant pg_read_all_stats to the role, or run all as one role")
+	case len(hung) == 0:
+		d.add(what, OK, fmt.Sprintf("%d run, none hangs", running), "")
+	}
+}
+
+// hangs says of a process that is silent what it keeps and who may end that.
+func (d *diagnosis) hangs(s senderSession) {
+	const what = "hung process"
+	var name string
+	var leases int
+	if !d.ask(what, fmt.Sprintf(`
+		select coalesce((
+				select p.name
+				from fedsender.process p
+				join pg_stat_activity a on a.pid = %[1]d and p.id = split_part(a.application_name, ':', 2)), 'without a name'),
+			(select count(*) from fedsender.held_leases() where pid = %[1]d)`, s.pid), &name, &leases) {
+		return
+	}
+	silent := time.Duration(*s.silent * float64(time.Second)).Round(time.Second)
+	says := fmt.Sprintf("%s (pid %d, role %s) is silent for %s; nobody delivers to the %d instances that it holds", name, s.pid, s.role, silent, leases)
+	end := fmt.Sprintf("select pg_terminate_backend(%d)", s.pid)
+	switch {
+	case silent < silentBad:
+		d.add(what, Warn, says, "wait: after 30 s the others end its session, if their role may; or "+end)
+	case s.mayEnd:
+		d.add(what, Bad, says, end)
+	default:
+		d.add(what, Bad, says+"; this role may not end its session", fmt.Sprintf("as role %s or a superuser: %s; and so that the others may do it: grant pg_signal_backend to the roles of the senders, or run all as one role", s.role, end))
+	}
+}
+
+// roles looks for senders that may not end each other's sessions.
+func (d *diagnosis) roles() {
+	const what = "roles of senders"
+	var all, helpless []string
+	if !d.ask(what, `
+		with role as (
+			select distinct a.usesysid as oid, a.usename as name, r.rolsuper
+			from pg_stat_activity a
+			join pg_roles r on r.oid = a.usesysid
+			where a.datname = current_database() and a.application_name like 'fedsender:%'
+		)
+		select coalesce((select array_agg(quote_ident(name) order by name) from role), '{}'),
+			coalesce((
+				select array_agg(distinct quote_ident(a.name) order by quote_ident(a.name))
+				from role a
+				join role b on b.oid <> a.oid
+				where not (pg_has_role(a.oid, b.oid, 'usage') or pg_has_role(a.oid, 'pg_signal_backend', 'usage') and not b.rolsuper)), '{}')`, &all, &helpless) {
+		return
+	}
+	switch {
+	case len(helpless) > 0:
+		d.add(what, Warn, fmt.Sprintf("they run as %s: if a process hangs, %s may not end its session, and its instances wait", strings.Join(all, ", "), strings.Join(helpless, ", ")),
+			"run all as one role, or grant pg_signal_backend to "+strings.Join(helpless, ", "))
+	case len(all) > 1:
+		d.add(what, OK, "they run as "+strings.Join(all, ", ")+", and may end each other's sessions", "")
+	}
+}
