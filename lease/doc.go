@@ -3,25 +3,53 @@
 //
 // # Safety
 //
-// A lease is a session-level advisory lock; all locks of a process sit on one [Session]. The server gives
-// them up when that session ends, so a [Keeper] must stop before the server can notice that it is gone:
+// A lease is a session-level advisory lock; all locks of a process sit on one [Session]. The server gives them to
+// another when that session ends, so who holds them must have stopped by then. Let S be the start of a round trip that
+// the server answered, and R when it received the statement.
 //
-//   - A heartbeat every 2 s (400 ms on a sentinel). Each good round trip proves that the session lived when
-//     the server answered, and makes the leases good until its *start* + 6 s ([Term]), by the monotonic and
-//     by the wall clock, whichever ends first: one of them stands still while a machine is suspended.
-//   - The server's last packet from us is younger than that start. It ends a silent session 10 s after the
-//     last packet (tcp_keepalives_idle 6 s, two probes 2 s apart; measured 9.1 s): 3 s after we stopped.
-//   - A session that the server ends itself (pg_terminate_backend, restart, crash of the server process)
-//     closes the socket. [Session.Wait] sees that when it arrives, not at the next heartbeat. The others lock nothing
-//     for 250 ms after a process vanished without a farewell, so that it knows before they send, however far it is.
-//   - A process that hangs keeps its session. The others end it after 30 s without a heartbeat: by then its
-//     own deadline passed 24 s ago, and [Keeper.Valid] compares the clocks itself, so that a process which
-//     wakes up sends nothing even before its timers fire.
+//   - We send until S + 6 s ([Term]), by the monotonic and by the wall clock, whichever is stricter: [Keeper.Valid].
+//   - The server ends a session that it does not hear 10 s after what it last received (tcp_keepalives_idle 6 s, two
+//     probes 2 s apart; tcp_user_timeout 10 s where it has sent something), so not before R + 10 s. R is later than S:
+//     the holder stopped at least 4 s earlier, whatever the clocks of the two machines show. Measured: 9.1 s after a
+//     link was cut, up to one heartbeat of 2 s after R; test/deadline measures from R.
+//   - Heartbeats come every 2 s (400 ms on a sentinel) and a call is given up after 2 s, so that one may be late and
+//     another fail within a term. A call that is given up ends the session, mostly long before the term.
+//   - A session that the server ends itself (pg_terminate_backend, restart, crash) closes the socket, and [Session.Wait]
+//     sees that when it arrives. Others lock nothing for 250 ms after a process vanished without a farewell, so it may
+//     take so long, however far that process is.
+//   - A process that hangs keeps its session, and nobody can have its instances, for 30 s without a heartbeat; then the
+//     others end it. Its term passed 24 s before.
 //
-// Who sends must therefore ask [Keeper.Valid] right before each request and make it with a child of
-// [Keeper.Context]. A lost Keeper never becomes valid again: make another one on a new session.
-// Not covered: two faults at once, such as a server host that vanishes while another one takes its place
-// within 6 s.
+// Who sends asks [Keeper.Valid] before each write to a socket, for the Keeper under which the delivery began, and works
+// under [Keeper.Context]. So what was signed or queued before does not leave after the end, and a new Keeper lets no
+// old request through. A false is final: a lost Keeper holds nothing, and the next begins with nothing, on another
+// session. When the context ends, connections with a request are reset, so that the kernel discards what it has not
+// sent. Cursors are written on the session that holds the locks: Postgres ends a session's transaction before it gives up
+// its locks, so no cursor moves after another process may have read it.
+//
+// # What that assumes
+//
+//   - One of the two clocks runs at 0.6 of its rate or more. A machine that was suspended shows it on the wall clock; a
+//     wall clock that is set forward ends the term, one that is set back changes nothing.
+//   - Packets may be lost, late and cut off in one direction or both. Of a TCP connection that is reset no data arrive
+//     later than a packet lives.
+//   - The server applies the settings of the session. Where it or a pooler does not, that is logged with what it costs.
+//     A Unix socket has no link to lose.
+//
+// # What it does not cover
+//
+//   - A process that is frozen between its last look at the clocks and the write that follows, some 100 ns of a delivery's
+//     milliseconds. When it goes on, that write leaves: at most one request a connection, and no more than processors at one
+//     moment. And what a frozen or suspended machine's kernel had taken before, of requests whose receiver does
+//     not read on or whose link was down: it is sent however long the process stands still, again at most one request a
+//     connection. A frozen process is its instances' holder for 30 s of that, a suspended machine for 10 s.
+//   - A wall clock that jumps is seen at the next write or heartbeat. Until then nothing is written; answers are waited for.
+//   - Pairs of faults: a suspended machine whose wall clock is set back by as much; a session that is terminated on a link
+//     that loses the news; a server host that vanishes while another one takes its place within 6 s, or two
+//     primaries that both take writes: each has a table of locks of its own.
+//   - A pooler between (session mode) hides the process from the server. If the process's host vanishes its locks stay
+//     until the pooler notices or the others have ended the session, 30 s later: late, but safe. If the pooler's own host
+//     vanishes it is as above.
 //
 // # Balance
 //
@@ -37,6 +65,15 @@
 //
 // The three present processes with the lowest ids are sentinels: they beat every 400 ms, whatever the size of
 // the fleet, and ring for the others when membership changed. A crash is seen in at most 0.5 s.
+//
+// # Turns
+//
+// With more instances than the lock table's budget or MaxLeases allow, a process holds those with work, which a [Waiter]
+// knows, by turns of 10 s, and visits the others. With B instances that have work or are due for a visit and L locks, one
+// with work waits at most about ceil(B/L) turns, each with a hand-over (as long as its slowest delivery, 8 s at most). One
+// without known work is visited every ceil(own/L) minutes, and such a wait: what was there before the process began is
+// found so. Who backs off, is paused or dead has no work until its next try. Sessions that are about to end count as
+// holders, and who joins a fleet that is short of locks waits 10 s, so the budget is never exceeded.
 //
 // The package knows no SQL, no HTTP and no queue: [Session] and [Handler] are given to it.
 package lease
