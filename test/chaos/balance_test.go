@@ -15,13 +15,13 @@ import (
 	"github.com/fedsender/fedsender/test/fleet"
 )
 
-// uneven sends each activity to all hot instances and to as many of the others, by turns: half of the load is theirs.
+// uneven sends each activity to all hot instances and to so many of the others, by turns.
 type uneven struct {
 	group conc.WaitGroup
 	stop  context.CancelFunc
 }
 
-func (r *rig) uneven(ctx context.Context, perSecond int, hot []string) *uneven {
+func (r *rig) uneven(ctx context.Context, perSecond int, hot []string, rest int) *uneven {
 	ctx, stop := context.WithCancel(ctx)
 	u := &uneven{stop: stop}
 	var others []string
@@ -41,8 +41,8 @@ func (r *rig) uneven(ctx context.Context, perSecond int, hot []string) *uneven {
 				for _, domain := range hot {
 					inboxes = append(inboxes, fleet.SharedInbox(domain))
 				}
-				for i := range max(1, len(hot)) {
-					inboxes = append(inboxes, fleet.SharedInbox(others[(n*max(1, len(hot))+i)%len(others)]))
+				for i := range rest {
+					inboxes = append(inboxes, fleet.SharedInbox(others[(n*rest+i)%len(others)]))
 				}
 				_, err := r.writing.Exec(context.WithoutCancel(ctx), `
 					insert into fedsender.activity (ap_id, data, actor_id, send_inboxes)
@@ -188,7 +188,7 @@ func TestBalance_BusyInstancesOfOneProcessGoToOthersUntilLoadsAreEven(t *testing
 	// The worst case: all that will be busy are with one.
 	owners := r.owners(ctx)
 	hot := heldBy(owners, r.Senders()[0].Name)[:4]
-	u := r.uneven(ctx, pick(15, 30), hot)
+	u := r.uneven(ctx, pick(15, 30), hot, len(hot))
 	defer u.end()
 	began := time.Now()
 	wait(ctx, 10*time.Second)
@@ -209,8 +209,22 @@ func TestBalance_BusyInstancesOfOneProcessGoToOthersUntilLoadsAreEven(t *testing
 	r.undoubled(ctx)
 }
 
-// starve leaves a process a quarter of the time, until it is called off.
+// starve leaves a process a quarter of what the others have, until it is called off: of the processor where that can be
+// done and the test is a long one, else of the time.
 func (r *rig) starve(ctx context.Context, s *fleet.Sender) (feed func()) {
+	if long {
+		err := r.quota(s, 10)
+		for _, other := range r.Senders() {
+			if other != s && err == nil {
+				err = r.quota(other, 40)
+			}
+		}
+		if err == nil {
+			r.t.Logf("%s has 10 %% of a processor, the others 40 %%", s.Name)
+			return func() {}
+		}
+		r.t.Logf("no quota of the processor: %v", err)
+	}
 	ctx, stop := context.WithCancel(ctx)
 	var group conc.WaitGroup
 	group.Go(func() {
@@ -230,7 +244,7 @@ func TestBalance_AStarvedProcessGetsLess(t *testing.T) {
 	instances := pick(100, 400)
 	r := newRig(t, binary(t, ""), bells.database(t), slowly(), everyone(instances))
 	r.startHolding(ctx, 3, 3)
-	u := r.uneven(ctx, pick(60, 120), nil)
+	u := r.uneven(ctx, pick(15, 100), nil, 4)
 	defer u.end()
 	wait(ctx, 10*time.Second)
 	t.Logf("before: shares %s", r.parts(8*time.Second))
@@ -258,7 +272,7 @@ func TestBalance_ChangesOfTheFleetMoveLittleAndLimitsAreKept(t *testing.T) {
 	instances := pick(300, 1000)
 	r := newRig(t, binary(t, ""), bells.database(t), slowly(), everyone(instances))
 	r.startHolding(ctx, 3, 3)
-	u := r.uneven(ctx, 10, nil)
+	u := r.uneven(ctx, 10, nil, 1)
 	defer u.end()
 	change := func(what string, least int, do func(), settled func(map[string]string) bool) {
 		t.Helper()
