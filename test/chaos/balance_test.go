@@ -157,15 +157,15 @@ func (r *rig) until(ctx context.Context, what string, look func(owners map[strin
 	}
 }
 
-// still watches for a while and reports what moves in that time, which should be nothing.
-func (r *rig) still(ctx context.Context, d time.Duration) {
+// still watches for a while and reports what moves in that time, which should be nothing, or little.
+func (r *rig) still(ctx context.Context, d time.Duration, most int) {
 	r.t.Helper()
 	before := r.owners(ctx)
 	wait(ctx, d)
 	moved := movedBetween(before, r.owners(ctx))
 	r.t.Logf("in the next %s %d instances moved; shares of the load %s", d, moved, r.parts(d))
-	if moved > 0 {
-		r.t.Errorf("%d instances moved though nothing had changed", moved)
+	if moved > most {
+		r.t.Errorf("%d instances moved though nothing had changed, %d may", moved, most)
 	}
 }
 
@@ -204,7 +204,7 @@ func TestBalance_BusyInstancesOfOneProcessGoToOthersUntilLoadsAreEven(t *testing
 	t.Logf("spread after %s, %d instances moved", time.Since(began).Round(time.Second), movedBetween(owners, r.owners(ctx)))
 	wait(ctx, pick(5*time.Second, 10*time.Second))
 	t.Logf("shares %s; %+v", r.parts(4*time.Second), r.processes(ctx))
-	r.still(ctx, pick(5*time.Second, 120*time.Second))
+	r.still(ctx, pick(5*time.Second, 120*time.Second), 0)
 	u.end()
 	r.undoubled(ctx)
 }
@@ -259,7 +259,8 @@ func TestBalance_AStarvedProcessGetsLess(t *testing.T) {
 	wait(ctx, pick(5*time.Second, 60*time.Second))
 	t.Logf("%s, starved: shares %s; %+v", slow.Name, r.parts(5*time.Second), r.processes(ctx))
 	if long {
-		r.still(ctx, 60*time.Second)
+		// Now and then it is tried with a step more.
+		r.still(ctx, 3*time.Minute, instances/8)
 	}
 	feed()
 	u.end()
@@ -285,7 +286,7 @@ func TestBalance_ChangesOfTheFleetMoveLittleAndLimitsAreKept(t *testing.T) {
 		if moved > least*14/10+3 {
 			t.Errorf("%s: %d instances moved, the minimum is %d", what, moved, least)
 		}
-		r.still(ctx, pick(3*time.Second, 30*time.Second))
+		r.still(ctx, pick(3*time.Second, 30*time.Second), 0)
 	}
 	even := func(n int) func(map[string]string) bool {
 		return func(owners map[string]string) bool {
