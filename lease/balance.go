@@ -88,11 +88,16 @@ func (k *Keeper) balance(news bool) {
 	if now.Before(k.began.Add(settle)) {
 		return
 	}
+	if news {
+		k.retryAfter = firstRetry
+	}
 	if news || !now.Before(k.retryAt) {
-		k.retryAt = now.Add(leftoverAfter)
+		k.retryAt = now.Add(k.retryAfter)
+		k.retryAfter = min(2*k.retryAfter, leftoverAfter)
 		k.lock(k.missing(k.picks))
 	}
 	k.sweep(now)
+	k.lacking = k.room() > 0 && len(k.missing(k.picks)) > 0
 }
 
 // giveUp drains what we hold and should not.

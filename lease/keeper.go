@@ -28,8 +28,11 @@ const (
 	// vanishGrace is for a process whose session the server ended: it learns that from its socket, at the other end of the
 	// world later than we do. Until then it may send what is somebody else's.
 	vanishGrace = 250 * time.Millisecond
+	// firstRetry is when an owner asks again for what it could not lock after a change; then it doubles up to leftoverAfter.
+	// The bell comes earlier, but a holder that has not seen the last change rings for somebody else.
+	firstRetry = 200 * time.Millisecond
 	// leftoverAfter is how long an instance without a holder stays reserved for its owner, and how often
-	// an owner asks again for what it could not lock.
+	// an owner asks again for what it can't lock.
 	leftoverAfter = 5 * time.Second
 	// sweepEvery is how often leftovers are looked for when the last few looks found none.
 	sweepEvery = 30 * time.Second
@@ -105,11 +108,14 @@ type Keeper struct {
 	last     time.Time       // start of the last round
 	began    time.Time       // of Run
 	retryAt  time.Time       // when to ask again for what we own and could not lock
-	chunk    int             // how many locks one statement asks for
-	noLocks  time.Time       // until then nothing is locked: the last statement failed
-	grace    time.Time       // until then nothing is locked: somebody who vanished may still send
-	sweepAt  time.Time
-	sweeps   int // since the last change or find
+	// retryAfter grows with each time that this was in vain.
+	retryAfter time.Duration
+	lacking    bool      // something that we own is not ours yet
+	chunk      int       // how many locks one statement asks for
+	noLocks    time.Time // until then nothing is locked: the last statement failed
+	grace      time.Time // until then nothing is locked: somebody who vanished may still send
+	sweepAt    time.Time
+	sweeps     int // since the last change or find
 }
 
 // Status is what a Keeper shows to people.
@@ -255,7 +261,11 @@ func (k *Keeper) nextAt() time.Time {
 		every = sentinelEvery
 	}
 	at := k.last.Add(every)
-	for _, start := range []time.Time{k.began.Add(settle), k.grace, k.noLocks} {
+	extra := []time.Time{k.began.Add(settle), k.grace, k.noLocks}
+	if k.lacking {
+		extra = append(extra, k.retryAt)
+	}
+	for _, start := range extra {
 		if start.After(k.last) && start.Before(at) {
 			at = start
 		}

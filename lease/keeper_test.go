@@ -248,6 +248,9 @@ func TestKeeper_LostBellsAreMadeUpByLookingAgain(t *testing.T) {
 		v.start(t, "b")
 		pass(15 * time.Second)
 		v.fair(t)
+		if v.gap > 2*time.Second {
+			t.Errorf("an instance was without a holder for %s", v.gap)
+		}
 		v.finish(t)
 	})
 }

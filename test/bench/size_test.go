@@ -35,7 +35,7 @@ func newSizing(tb testing.TB, instances, processes int) *sizing {
 	if _, err := b.DB.Exec(b.ctx, `create extension pg_stat_statements`); err != nil {
 		tb.Fatal(err)
 	}
-	return &sizing{bench: b, instances: instances, poll: 100 * time.Millisecond, calm: 3 * time.Second}
+	return &sizing{bench: b, instances: instances, poll: 200 * time.Millisecond, calm: 3 * time.Second}
 }
 
 // shares returns how many instances each lease session holds, by its backend.
