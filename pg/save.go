@@ -40,19 +40,28 @@ type Letter struct {
 	FirstAt, LastAt time.Time
 }
 
+// Passed is instances of which only the cursor moved, to one place: nothing was meant for them.
+type Passed struct {
+	Cursor      int64
+	PublishedAt *time.Time
+	InstanceIDs []int32
+	Expected    []int64 // as in [Checkpoint]
+}
+
 // Saving is what one transaction writes.
 type Saving struct {
 	Checkpoints []Checkpoint
+	Passed      Passed
 	Letters     []Letter
 	Redelivered []Redelivery // settled as it was read; one that was asked for again since with other inboxes stays
 }
 
 // Empty says whether there is nothing to write.
 func (s *Saving) Empty() bool {
-	return len(s.Checkpoints)+len(s.Letters)+len(s.Redelivered) == 0
+	return len(s.Checkpoints)+len(s.Passed.InstanceIDs)+len(s.Letters)+len(s.Redelivered) == 0
 }
 
-// Save writes it all in tx, in three statements at most, and returns the instances whose checkpoint was written. The
+// Save writes it all in tx, in four statements at most, and returns the instances whose cursor was written. The
 // cursor of one that is missing was moved by somebody else. Letters for rows that are gone are dropped with them.
 func Save(ctx context.Context, tx pgx.Tx, s *Saving) (saved map[int32]bool, err error) {
 	if err := saveLetters(ctx, tx, s.Letters); err != nil {
@@ -61,7 +70,20 @@ func Save(ctx context.Context, tx pgx.Tx, s *Saving) (saved map[int32]bool, err 
 	if err := deleteRedeliveries(ctx, tx, s.Redelivered); err != nil {
 		return nil, err
 	}
-	saved = make(map[int32]bool, len(s.Checkpoints))
+	saved = make(map[int32]bool, len(s.Checkpoints)+len(s.Passed.InstanceIDs))
+	note := func(rows pgx.Rows, err error) error {
+		ids, err := collect("save cursors", rows, err, pgx.RowTo[int32])
+		for _, id := range ids {
+			saved[id] = true
+		}
+		return err
+	}
+	if p := &s.Passed; len(p.InstanceIDs) > 0 {
+		err := note(tx.Query(ctx, `select fedsender.pass_cursors($1, $2, $3, $4)`, p.InstanceIDs, p.Expected, p.Cursor, p.PublishedAt))
+		if err != nil {
+			return nil, err
+		}
+	}
 	if len(s.Checkpoints) == 0 {
 		return saved, nil
 	}
@@ -69,12 +91,7 @@ func Save(ctx context.Context, tx pgx.Tx, s *Saving) (saved map[int32]bool, err 
 	if err != nil {
 		return nil, fmt.Errorf("save cursors: %w", err)
 	}
-	rows, err := tx.Query(ctx, `select fedsender.save_checkpoints($1::text::jsonb)`, string(text))
-	ids, err := collect("save cursors", rows, err, pgx.RowTo[int32])
-	for _, id := range ids {
-		saved[id] = true
-	}
-	return saved, err
+	return saved, note(tx.Query(ctx, `select fedsender.save_checkpoints($1::text::jsonb)`, string(text)))
 }
 
 func saveLetters(ctx context.Context, tx pgx.Tx, letters []Letter) error {

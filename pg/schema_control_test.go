@@ -205,6 +205,21 @@ func TestSchema_EnqueueIsAnInsert(t *testing.T) {
 	}, column[string](t, conn, `select concat_ws(' ', ap_id, body, actor_id, send_inboxes, send_followers_of, send_all_instances) from fedsender.source_activity order by id`))
 }
 
+func TestSchema_CursorsPassWhereTheLastOneStillStands(t *testing.T) {
+	conn := withFollowers(t)
+	execute(t, conn, `update fedsender.queue_state set last_successful_id = 5, fail_count = 3 where instance_id in (1, 2)`)
+	pass := func(ids, expected string, cursor int64) []int32 {
+		return column[int32](t, conn, `select fedsender.pass_cursors($1::text::integer[], $2::text::bigint[], $3, '2026-01-01T00:00:00Z')`, ids, expected, cursor)
+	}
+	assert.Equal(t, []int32{1}, pass(`{1, 2, 77}`, `{5, 4, 0}`, 7), "the second was moved, the last is gone")
+	assert.Empty(t, pass(`{1}`, `{7}`, 6), "never backwards")
+	s := state(t, conn, 1)
+	assert.EqualValues(t, 7, s.Cursor)
+	assert.Equal(t, 3, s.FailCount)
+	assert.Equal(t, "2026-01-01", s.PublishedAt.UTC().Format(time.DateOnly))
+	assert.EqualValues(t, 5, state(t, conn, 2).Cursor)
+}
+
 func TestSchema_CheckpointsAreSavedWhereTheCursorStillStands(t *testing.T) {
 	conn := withFollowers(t)
 	save := func(rows string) []int32 {

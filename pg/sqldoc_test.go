@@ -31,7 +31,7 @@ var sqlSections = []struct {
 		[]string{"source", "source_activity", "source_instance", "source_follower", "source_actor", "source_domain_list", "source_queue_state"}, nil},
 	{"What sender keeps for itself", `May change with any release.`,
 		[]string{"instance_health", "instance_start", "redelivery", "follower_tombstone", "change", "doorbell", "feed", "process", "balance", "sweep", "schema_version"},
-		[]string{"instance_named", "move_cursor", "adopt_instances", "begin_instances", "place_cursors", "save_checkpoints", "prune", "log_change", "may_notify", "held_leases", "lag_slot", "lag_distance"}},
+		[]string{"instance_named", "move_cursor", "adopt_instances", "begin_instances", "place_cursors", "save_checkpoints", "pass_cursors", "prune", "log_change", "may_notify", "held_leases", "lag_slot", "lag_distance"}},
 }
 
 const sqlRoles = `## Roles

@@ -31,10 +31,11 @@ const (
 // saving is what one save writes, and what is noted of it afterwards.
 type saving struct {
 	pg.Saving
-	slots   []*slot
+	slots   []*slot // those of Checkpoints
 	version []uint64
-	horizon int64 // 0: not all letters up to it are in this save
-	more    bool  // it is not all
+	passed  []*slot // those of Passed
+	horizon int64   // 0: not all letters up to it are in this save
+	more    bool    // it is not all
 }
 
 // addLetter notes an activity that nobody can take, or an inbox that names no server.
@@ -67,14 +68,16 @@ func (d *dispatcher) takeSaving(ids []int32, turn int) (*saving, error) {
 		}
 	} else {
 		for id, s := range d.slots {
-			if len(v.slots) == maxCheckpoints {
+			if len(v.slots)+len(v.passed) == maxCheckpoints {
 				v.more = true
 				break
 			}
-			if s.worker.Version() != s.savedVersion || int(id)%idleEvery == turn && d.moved(s) {
-				if err := d.collect(v, s); err != nil {
-					return nil, err
-				}
+			changed := s.worker.Version() != s.savedVersion
+			if !changed && (int(id)%idleEvery != turn || !d.moved(s) || d.pass(v, s)) {
+				continue
+			}
+			if err := d.collect(v, s); err != nil {
+				return nil, err
 			}
 		}
 	}
@@ -99,6 +102,25 @@ func (d *dispatcher) movedSince(states []pg.QueueState) (ids []int32) {
 		}
 	}
 	return ids
+}
+
+// pass notes an instance of which nothing changed but that the head went by, if that is so.
+func (d *dispatcher) pass(v *saving, s *slot) bool {
+	if s.behind || !s.worker.Idle() {
+		return false
+	}
+	if s.worker.Offered() < d.head {
+		s.worker.Pass(d.head, d.headAt)
+	}
+	if s.worker.Cursor() != d.head {
+		return false
+	}
+	v.Passed.Cursor, v.Passed.PublishedAt = d.head, optional(d.headAt)
+	v.Passed.InstanceIDs = append(v.Passed.InstanceIDs, s.id)
+	v.Passed.Expected = append(v.Passed.Expected, s.savedCursor)
+	v.passed = append(v.passed, s)
+	d.spoil(s.id)
+	return true
 }
 
 func (d *dispatcher) collect(v *saving, s *slot) error {
@@ -159,6 +181,16 @@ func (d *dispatcher) noteSaved(v *saving, saved map[int32]bool) (moved []int32) 
 		d.cursors[s.id] = s.savedCursor
 		d.spoil(s.id)
 	}
+	for _, s := range v.passed {
+		switch {
+		case s.dropped:
+		case !saved[s.id]:
+			moved = append(moved, s.id)
+		default:
+			s.savedCursor = v.Passed.Cursor
+			d.spoil(s.id)
+		}
+	}
 	return moved
 }
 
@@ -211,7 +243,7 @@ func (e *engine) saveSome(ctx context.Context, ids []int32, turn int) (more bool
 			e.dispatcher.giveBack(v)
 			return false, nil, fmt.Errorf("write cursors: %w", err)
 		}
-		e.metrics.CursorsWritten(len(v.Checkpoints))
+		e.metrics.CursorsWritten(len(v.Checkpoints) + len(v.passed))
 		e.metrics.DeadLetters(len(v.Letters))
 		moved = e.dispatcher.noteSaved(v, saved)
 	}
