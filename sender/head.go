@@ -307,18 +307,7 @@ func (e *engine) targetsAtHead(query targets.Query) (found []target, unknown []t
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := clock()
-	want := func(id int32) bool {
-		s := d.slots[id]
-		switch {
-		case s == nil:
-			d.turns.note(id, now)
-			return false
-		case s.draining:
-			s.missed = true
-			return false
-		}
-		return !s.behind
-	}
+	want := func(id int32) bool { return d.wants(id, now) }
 	unknown, bad = e.index.Targets(query, want, func(id int32, inboxes []targets.Inbox) {
 		found = append(found, target{id, inboxes})
 	})

@@ -56,6 +56,21 @@ func (s *slot) hasWork(now time.Time) bool {
 	return s.inFlight > 0 || s.behind && s.worker.Room(now) > 0 || !at.IsZero() && !at.After(now)
 }
 
+// wants says whether the head should offer an activity to an instance that it is for. Of the others it notes that there is
+// work. d.mu is held.
+func (d *dispatcher) wants(id int32, now time.Time) bool {
+	s := d.slots[id]
+	switch {
+	case s == nil:
+		d.turns.note(id, now)
+		return false
+	case s.draining:
+		s.missed = true
+		return false
+	}
+	return !s.behind
+}
+
 // note remembers that an instance which is not held has work from a time on, unless some was known. It leaves out those
 // that other processes own.
 func (t *turns) note(id int32, at time.Time) {
