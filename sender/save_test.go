@@ -1,67 +1,54 @@
 package sender
 
 import (
-	"slices"
 	"testing"
+	"time"
+
+	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/worker"
 )
 
-// turn saves what the turn of an instance brings and says that the database has taken it.
-func (s *stage) turn(id int32) *saving {
-	s.t.Helper()
-	v, err := s.takeSaving(nil, int(id)%idleEvery)
+func TestReload_OperatorsReplayIsObeyedAlthoughEverythingChangedAtOnce(t *testing.T) {
+	b := newBench(t)
+	id, activities := b.settled("a.example", 2)
+	b.exec(`select fedsender.replay('a.example', '-infinity')`)
+	b.exec(`insert into fedsender.change (kind) values ('followers')`)
+	b.read()
+	b.beside(func() { (&catchup{engine: b.engine}).run(t.Context()) })
+	b.until("all is sent again", func() bool { return len(b.got(id)) == len(activities) })
+}
+
+// TestSave_OfAllInstancesAtOnceFitsIntoTheSession fails where one statement would take longer than the lease session
+// allows: it would fail again and again, each time with more to write.
+func TestSave_OfAllInstancesAtOnceFitsIntoTheSession(t *testing.T) {
+	const n = 30_000
+	b := newBench(t)
+	b.exec(`insert into fedsender.instance (domain) select i || '.example' from generate_series(1, $1) i`, n)
+	var ids []int32
+	b.scan(&ids, `select array_agg(id) from fedsender.instance`)
+	var slots []*slot
+	for _, id := range ids {
+		s := &slot{id: id, worker: worker.New(worker.State{}, worker.Limits{}, time.Time{}, 0)}
+		s.worker.RetryNow() // news
+		slots = append(slots, s)
+	}
+	b.dispatcher.add(b.dispatcher.expect(ids, false), slots)
+	b.dispatcher.advance(7, time.Time{})
+	for range n {
+		b.dispatcher.addLetter(1, "https://a.example/"+time.Now().String(), "a reason of some length, as they are")
+	}
+	session, err := pg.OpenLeaseSession(t.Context(), b.leaseConfig, b.id, 0, b.log)
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
-	saved := map[int32]bool{}
-	for _, one := range slices.Concat(v.slots, v.passed) {
-		saved[one.id] = true
+	defer session.Close()
+	b.session.Store(session)
+	if err := b.save(t.Context(), nil, 0); err != nil {
+		t.Error(err)
 	}
-	if moved := s.noteSaved(v, saved); len(moved) > 0 {
-		s.t.Errorf("%v count as moved by somebody else", moved)
+	var behind int
+	b.scan(&behind, `select count(*) from fedsender.queue_state where last_successful_id < 7`)
+	if behind > 0 {
+		t.Errorf("%d cursors were not written", behind)
 	}
-	return v
-}
-
-func TestSave_InstancesThatTheHeadPassedAreWrittenTogetherAndOnce(t *testing.T) {
-	onStage(t, 3, func(s *stage) {
-		s.broadcast(12, 2)
-		s.broadcast(14)
-		if v := s.turn(1); !slices.Equal(v.Passed.InstanceIDs, []int32{1}) || v.Passed.Cursor != 14 || !slices.Equal(v.Passed.Expected, []int64{10}) {
-			t.Errorf("passed: %+v", v.Passed)
-		} else if len(v.Checkpoints) != 1 || v.Checkpoints[0].InstanceID != 2 || v.Checkpoints[0].Cursor != 14 {
-			t.Errorf("checkpoints: %+v", v.Checkpoints)
-		}
-		if v := s.turn(1); !v.Empty() {
-			t.Errorf("written again: %+v", v.Saving)
-		}
-		if v := s.turn(3); !slices.Equal(v.Passed.InstanceIDs, []int32{3}) {
-			t.Errorf("passed: %+v", v.Passed)
-		}
-	})
-}
-
-func TestSave_InstanceThatWaitsForSomethingIsNotPassed(t *testing.T) {
-	onStage(t, 1, func(s *stage) {
-		release := s.hold()
-		s.broadcast(12, 1)
-		s.broadcast(14)
-		if v := s.turn(1); len(v.Passed.InstanceIDs) > 0 {
-			t.Errorf("passed: %+v", v.Passed)
-		}
-		release()
-		s.wantCursor(1, 14)
-	})
-}
-
-func TestSave_PassedInstanceThatSomebodyMovedIsNoticed(t *testing.T) {
-	onStage(t, 1, func(s *stage) {
-		s.broadcast(14)
-		v, err := s.takeSaving(nil, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if moved := s.noteSaved(v, map[int32]bool{}); !slices.Equal(moved, []int32{1}) {
-			t.Errorf("%v count as moved, want instance 1", moved)
-		}
-	})
 }
