@@ -9,8 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/fedsender/fedsender/test/fediverse"
 	"github.com/fedsender/fedsender/test/fleet"
@@ -225,13 +229,36 @@ func (s *storm) abandon(name string) {
 func (s *storm) working(ctx context.Context, sender *fleet.Sender, since time.Time) time.Duration {
 	s.t.Helper()
 	ledger := s.Fedi.Ledger()
-	err := fleet.Until(ctx, sender.Name+" delivers again", func() (bool, error) {
+	soon, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	err := fleet.Until(soon, sender.Name+" delivers again", func() (bool, error) {
 		return ledger.Since(sender.Name, since) > 0, nil
 	})
 	if err != nil {
+		s.showSessions(ctx)
+		// It ends with the stacks of all its goroutines.
+		s.signal(sender, syscall.SIGQUIT)
+		<-sender.Ended()
 		s.t.Fatalf("%v\n%s", err, sender.Log())
 	}
 	return s.takeover(ctx, since, 0)
+}
+
+// showSessions logs what the server knows of the senders' sessions.
+func (s *storm) showSessions(ctx context.Context) {
+	rows, err := s.DB.Query(ctx, `
+		select concat_ws(' ', a.pid, a.application_name, p.name, a.client_addr, a.state, 'for', clock_timestamp() - a.state_change,
+		  'since', a.backend_start, 'locks', (select count(*) from pg_locks l where l.pid = a.pid and l.locktype = 'advisory'))
+		from pg_stat_activity a
+		left join fedsender.process p on p.id = split_part(a.application_name, ':', 2)
+		where a.application_name like 'fedsender%'
+		order by a.application_name`)
+	if err != nil {
+		s.t.Log(err)
+		return
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	s.t.Log(strings.Join(lines, "\n"), err)
 }
 
 // judge waits until everything has arrived and completes the result.
