@@ -81,6 +81,9 @@ func (k *Keeper) balance(news bool) {
 		k.grace = latest(k.grace, k.began.Add(makeRoom)) // what others hold above their new shares is beyond the budget
 	}
 	k.late = false
+	if begun := k.begun.take(); len(begun) > 0 {
+		maps.DeleteFunc(k.adopted, func(_ int32, a adoption) bool { return begun[a.owner] })
+	}
 	picks := k.pick(now)
 	news = news || k.limited() && !slices.Equal(picks, k.picks)
 	k.picks = picks

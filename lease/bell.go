@@ -16,6 +16,8 @@ const (
 	maxPayload = 7500
 	// farewell stands where the ids of takers would: who rings gives everything up and ends.
 	farewell = "leaving"
+	// greeting is the same of who has just begun: what others keep for it, because it did not take it, it can take now.
+	greeting = "beginning"
 )
 
 // A bell's payload is the id of who rings and, behind it, the ids of those that it is for; alone it is for everybody.
@@ -38,6 +40,9 @@ func (k *Keeper) Hear(payload string) {
 		// What we ring for we have dealt with.
 	case to == farewell:
 		k.left.add(from)
+		k.Wake()
+	case to == greeting:
+		k.begun.add(from)
 		k.Wake()
 	case !directed:
 		k.Wake()
@@ -71,17 +76,20 @@ func (k *Keeper) accept(rung bool) (looked bool) {
 
 // ringOut rings if there is news: for everybody, or for those who should take what is free.
 func (k *Keeper) ringOut() {
-	takers := k.takers
-	if k.ring {
-		takers = nil
-	} else if len(takers) == 0 {
+	payload := k.payload(k.takers)
+	switch {
+	case k.greet:
+		payload = k.cfg.ID + " " + greeting
+	case k.ring:
+		payload = k.payload(nil)
+	case len(k.takers) == 0:
 		return
 	}
-	if err := k.cfg.Session.Ring(k.term.ctx, k.payload(takers)); err != nil {
+	if err := k.cfg.Session.Ring(k.term.ctx, payload); err != nil {
 		k.complain("could not ring for the other processes; they look again within 5 s", err)
 		return
 	}
-	k.ring = false
+	k.greet, k.ring = false, false
 	clear(k.takers)
 }
 
@@ -92,32 +100,41 @@ func (k *Keeper) sayFarewell() {
 	}
 }
 
-// farewells are the processes that have said that they leave. Its methods are safe for several goroutines.
-type farewells struct {
+// named are processes of which something was heard. Its methods are safe for several goroutines.
+type named struct {
 	mu  sync.Mutex
 	ids map[string]bool
 }
 
-func (f *farewells) add(id string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.ids == nil {
-		f.ids = map[string]bool{}
+func (n *named) add(id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ids == nil {
+		n.ids = map[string]bool{}
 	}
-	f.ids[id] = true
+	n.ids[id] = true
 }
 
-func (f *farewells) has(id string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.ids[id]
+func (n *named) has(id string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.ids[id]
+}
+
+// take returns them and forgets them.
+func (n *named) take() map[string]bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ids := n.ids
+	n.ids = nil
+	return ids
 }
 
 // keep forgets those whose sessions have ended.
-func (f *farewells) keep(there map[string]bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	maps.DeleteFunc(f.ids, func(id string, _ bool) bool { return !there[id] })
+func (n *named) keep(there map[string]bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	maps.DeleteFunc(n.ids, func(id string, _ bool) bool { return !there[id] })
 }
 
 // freed notes who should take an instance that was unlocked.

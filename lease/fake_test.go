@@ -74,8 +74,16 @@ type session struct {
 
 func (v *server) start(t testing.TB, id string, change ...func(*lease.Config)) *session {
 	t.Helper()
+	s, begin := v.open(t, id, change...)
+	begin()
+	return s
+}
+
+// open opens a session whose keeper runs from begin on.
+func (v *server) open(t testing.TB, id string, change ...func(*lease.Config)) (s *session, begin func()) {
+	t.Helper()
 	v.mu.Lock()
-	s := &session{
+	s = &session{
 		v: v, id: id, pid: int32(100 + len(v.sessions)), since: time.Now(), last: time.Now(),
 		gone: make(chan struct{}), active: map[int32]bool{}, ended: make(chan error, 1),
 	}
@@ -88,14 +96,15 @@ func (v *server) start(t testing.TB, id string, change ...func(*lease.Config)) *
 	s.keeper, s.stop = lease.New(ctx, cfg), stop
 	v.sessions, v.all = append(v.sessions, s), append(v.all, s)
 	v.mu.Unlock()
-	go func() {
-		var err error
-		if recovered := panics.Try(func() { err = s.keeper.Run(ctx) }); recovered != nil {
-			err = recovered.AsError()
-		}
-		s.ended <- err
-	}()
-	return s
+	return s, func() {
+		go func() {
+			var err error
+			if recovered := panics.Try(func() { err = s.keeper.Run(ctx) }); recovered != nil {
+				err = recovered.AsError()
+			}
+			s.ended <- err
+		}()
+	}
 }
 
 // end is what the server does when the session's process dies, or when it is told to.

@@ -74,7 +74,8 @@ type Keeper struct {
 	// offered says that others gave up something for us.
 	offered chan struct{}
 	status  atomic.Pointer[Status]
-	left    farewells
+	left    named // have said that they leave
+	begun   named // have said that they begin, since the last round
 	current atomic.Pointer[Plan]
 	newest  atomic.Int64 // version of the weights that Adopt was told of
 
@@ -103,6 +104,7 @@ type Keeper struct {
 	leaving  bool
 	drainFor time.Duration
 	ring     bool            // the others should know
+	greet    bool            // they should know that we begin
 	takers   map[string]bool // peers for whom something was unlocked
 	takeNext time.Time       // the earliest look at what was offered
 	last     time.Time       // start of the last round
@@ -295,7 +297,7 @@ func (k *Keeper) round(rung bool) {
 		k.ring = true // who was woken by a bell need not ring for the same news
 	}
 	if !k.settled && !k.last.Before(k.began.Add(settle)) {
-		k.settled, k.ring = true, len(k.members) > 1
+		k.settled, k.greet = true, len(k.members) > 1
 	}
 	k.joined = true
 	k.balance(changed || rung)

@@ -214,6 +214,26 @@ func TestKeeper_LeftoversGoToWhoHasRoomAndStayThere(t *testing.T) {
 	})
 }
 
+// A process that lost its session opens another one, and may need longer than leftovers wait until it can take anything.
+func TestKeeper_LeftoversOfAProcessThatWasSlowToBeginGoToItThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newServer(300)
+		a, b := v.start(t, "a"), v.start(t, "b")
+		pass(time.Second)
+		c, begin := v.open(t, "c")
+		pass(20 * time.Second)
+		if n := v.held(a) + v.held(b); n != 300 {
+			t.Fatalf("%d of 300 are held without the one that does not begin", n)
+		}
+		begin()
+		pass(3 * time.Second)
+		if n := v.held(c); n < 90 {
+			t.Errorf("who began holds %d of 300", n)
+		}
+		v.finish(t)
+	})
+}
+
 func TestKeeper_BudgetIsSharedAndEveryInstanceGetsItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newServer(1000)
