@@ -3,29 +3,61 @@ package chaos
 import (
 	"testing"
 	"time"
+
+	"github.com/fedsender/fedsender/lease"
 )
 
-// Without the deadline of the leases a process goes on although the database is silent, and what it sent is on its way when
-// its link comes back; by then the server has given its leases to others. This shows that the checker would tell.
+// Without the deadline of the leases a process goes on with what it has read although the database has fallen silent, while
+// the server gives its leases to others. This shows that the checker tells, and that the deadline is what prevents it.
 func TestWithoutTheDeadlineTwoHoldersAreFound(t *testing.T) {
 	parallel(t)
+	t.Run("without", func(t *testing.T) {
+		parallel(t)
+		if found := silentDatabase(t, "noterm"); found == 0 {
+			t.Error("no two holders were found without the deadline: the checker can't fail")
+		}
+	})
+	t.Run("with", func(t *testing.T) {
+		parallel(t)
+		if found := silentDatabase(t, ""); found > 0 {
+			t.Error("two holders were found")
+		}
+	})
+}
+
+// silentDatabase has a process hear nothing from its database until others hold its instances and deliver, and counts
+// requests of two holders. Receivers are slow, so that what it has read lasts.
+func silentDatabase(t *testing.T, tag string) (overlaps int) {
 	ctx := within(t)
-	s := newStorm(t, &stage{name: "endless", senders: 3, tag: "noterm", hosted: true, build: plainServer})
-	s.random = choices("endless")
+	const instances, each = 20, 100
+	s := newStorm(t, &stage{
+		name: "silent", senders: 3, tag: tag, hosted: true, build: plainServer,
+		spread: spread{actors: 1, instances: instances, hot: instances, most: 1}, answer: 3 * time.Second,
+	})
+	s.random = choices("silent")
 	s.ready(ctx)
-	l := s.load(ctx, busyPerSecond, seed())
-	defer l.stop(t)
-	s.progress(ctx, 50)
-	linkBack(14*time.Second)(ctx, s)
-	l.stop(t)
-	s.ready(ctx)
-	s.waitArrived(ctx)
+	w := newWriter(0, s.rig, seed(), nil)
+	for range each {
+		w.begin()
+		w.chain.inboxes, w.chain.followersOf = []string{}, s.world.Actors
+		if err := insert(ctx, s.writing, w.rows(1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.progress(ctx, instances)
+	victim, host := s.hosted()
+	held := s.backend(ctx, victim)
+	i := s.suffer(victim.Name)
+	s.do(host.DropFromDatabase)
+	s.takeover(ctx, i.at, held)
+	s.progress(ctx, 3*instances)
+	i.struck()
+	i.lost = i.at.Add(lease.Term)
+	s.do(host.Heal)
 	j := &judgement{}
 	s.judgeOverlaps(j, 0)
 	s.watch.judge(j, s.rig, 0)
-	t.Logf("two holders: %d requests at one time, %d without the lock", j.overlaps, j.strangers)
-	if j.overlaps+j.strangers == 0 {
-		t.Error("no two holders were found without the deadline: the checker can't fail")
-	}
-	s.end()
+	t.Logf("two holders: %d requests at one time, %d without the lock; sent before: %d", j.overlaps, j.strangers, j.fromBefore)
+	s.stopAll(ctx)
+	return j.overlaps + j.strangers
 }

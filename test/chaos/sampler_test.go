@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -38,7 +40,7 @@ type sampler struct {
 	cursors []map[int32]int64   // of the last looks
 	rewinds []rewind            // cursors that went back
 	double  []string            // instances with two holders
-	looks   int
+	looks   []time.Time
 }
 
 // session is one backend; numbers of processes come again.
@@ -47,7 +49,8 @@ type session struct {
 	began time.Time
 }
 
-// tenure is a time in which an instance surely was held by a session: it held it at both ends.
+// tenure is a time in which an instance was held by a session at each look. Between two of them it may have had it taken
+// and given back only if something happened to somebody.
 type tenure struct {
 	session  session
 	from, to time.Time
@@ -157,7 +160,7 @@ func (w *sampler) lookAtHolders(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	w.looks++
+	w.looks = append(w.looks, began)
 	w.note(held, began, time.Now())
 	return nil
 }
@@ -227,6 +230,9 @@ func (w *sampler) judge(j *judgement, r *rig, from int) {
 			continue
 		}
 		held := all[at[d.Domain]]
+		if w.unsure(r, d.Arrived) {
+			continue
+		}
 		if holder := w.names[held.session]; holder != "" && holder != d.Process && held.from.Before(d.Arrived) {
 			w.stranger(j, r, d, holder)
 		}
@@ -243,6 +249,21 @@ func (w *sampler) judge(j *judgement, r *rig, from int) {
 	}
 	w.double, w.rewinds = nil, nil
 	maps.DeleteFunc(w.tenures, func(_ string, all []tenure) bool { return len(all) == 0 })
+}
+
+// unsure says whether an instance may have changed hands twice between the looks around a moment, because somebody lost
+// leases or came back.
+func (w *sampler) unsure(r *rig, at time.Time) bool {
+	n := sort.Search(len(w.looks), func(n int) bool { return w.looks[n].After(at) })
+	if n == 0 || n == len(w.looks) {
+		return true
+	}
+	from, to := w.looks[n-1].Add(-sampleEvery), w.looks[n]
+	return slices.ContainsFunc(r.incidents, func(i *incident) bool {
+		return slices.ContainsFunc([]time.Time{i.at, i.lost, i.end, i.woken, i.renewed}, func(event time.Time) bool {
+			return event.After(from) && event.Before(to)
+		})
+	})
 }
 
 func (w *sampler) stranger(j *judgement, r *rig, d fediverse.Delivery, holder string) {

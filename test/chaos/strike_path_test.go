@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/fedsender/fedsender/lease"
 	"github.com/fedsender/fedsender/test/fleet"
 	"github.com/fedsender/fedsender/test/network"
 )
@@ -11,12 +12,12 @@ import (
 // vanish has a host go for good: no packet of it tells anybody.
 func vanish(ctx context.Context, s *storm) time.Duration {
 	victim, host := s.hosted()
-	lease := s.backend(ctx, victim)
+	held := s.backend(ctx, victim)
 	i := s.suffer(victim.Name)
 	i.silenced = true
 	s.do(host.Vanish)
 	i.struck()
-	took := s.takeover(ctx, i.at, lease)
+	took := s.takeover(ctx, i.at, held)
 	victim.Kill()
 	i.over()
 	s.bury(ctx, host)
@@ -55,13 +56,13 @@ func (s *storm) do(change func() error) {
 func linkBack(after time.Duration) func(context.Context, *storm) time.Duration {
 	return func(ctx context.Context, s *storm) (took time.Duration) {
 		victim, host := s.hosted()
-		lease := s.backend(ctx, victim)
+		held := s.backend(ctx, victim)
 		i := s.suffer(victim.Name)
 		i.silenced = true
 		s.do(host.Vanish)
 		i.struck()
 		if after > afterVanish {
-			took = s.takeover(ctx, i.at, lease)
+			took = s.takeover(ctx, i.at, held)
 		}
 		wait(ctx, time.Until(i.at.Add(after)))
 		i.over()
@@ -78,16 +79,17 @@ func linkBack(after time.Duration) func(context.Context, *storm) time.Duration {
 func oneWay(to bool) func(context.Context, *storm) time.Duration {
 	return func(ctx context.Context, s *storm) time.Duration {
 		victim, host := s.hosted()
-		lease := s.backend(ctx, victim)
+		held := s.backend(ctx, victim)
 		i := s.suffer(victim.Name)
 		cut := host.DropFromDatabase
 		if to {
 			cut = host.DropToDatabase
 		}
 		s.do(cut)
-		took := s.takeover(ctx, i.at, lease)
+		took := s.takeover(ctx, i.at, held)
 		// It works until its deadline, which is before the others can have its leases.
 		i.struck()
+		i.lost = i.at.Add(lease.Term)
 		s.do(host.Heal)
 		s.working(ctx, victim, i.end)
 		return took
