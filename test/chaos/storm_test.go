@@ -3,10 +3,12 @@ package chaos
 import (
 	"cmp"
 	"context"
+	"flag"
 	"hash/fnv"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,24 +57,16 @@ func TestChaos(t *testing.T) {
 	for _, group := range groups() {
 		t.Run(group.name, func(t *testing.T) {
 			parallel(t)
-			var s *storm
+			s := newStorm(t, group.faults[0].stage)
 			for i := range group.faults {
 				f := &group.faults[i]
 				t.Run(f.name, func(part *testing.T) {
-					if s == nil {
-						s = newStorm(t, f.stage)
-					}
 					s.t = part
 					results.add(s.try(f))
 				})
-				if t.Failed() && s == nil {
-					return
-				}
 			}
-			if s != nil {
-				s.t = t
-				s.end()
-			}
+			s.t = t
+			s.end()
 		})
 	}
 }
@@ -87,7 +81,7 @@ func groups() []group {
 	var all []group
 	for _, f := range faults {
 		name := pick(f.group, f.stage.name)
-		if f.times() == 0 {
+		if f.times() == 0 || !asked(f.name) {
 			continue
 		}
 		n := slices.IndexFunc(all, func(g group) bool { return g.name == name })
@@ -98,6 +92,16 @@ func groups() []group {
 		all[n].faults = append(all[n].faults, f)
 	}
 	return all
+}
+
+// asked says whether -run asks for the fault, so that no fleet is started for nothing.
+func asked(name string) bool {
+	parts := strings.Split(flag.Lookup("test.run").Value.String(), "/")
+	if len(parts) < 3 {
+		return true
+	}
+	pattern, err := regexp.Compile(parts[2])
+	return err != nil || pattern.MatchString(name)
 }
 
 func (f *fault) times() int {
