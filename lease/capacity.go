@@ -61,7 +61,7 @@ func (w *Weights) capacity(id string) Capacity {
 // stays where it is.
 func (c *Capacity) step(speed float64, now time.Time) int {
 	at := max(0, slices.Index(steps, c.Percent))
-	if speed < 0.8*float64(steps[at]) {
+	if speed < 0.7*float64(steps[at]) { // less is chance where machines are crowded
 		for at+1 < len(steps) && speed*speed < float64(steps[at]*steps[at+1]) { // the nearest, by ratio
 			at++
 		}
