@@ -21,7 +21,7 @@ import (
 // relay stands between a process and the database until it is told to swallow everything, as a link that was cut.
 type relay struct {
 	listener net.Listener
-	to       string
+	to       atomic.Pointer[string]
 	cut      atomic.Bool
 	group    conc.WaitGroup
 	ctx      context.Context
@@ -39,15 +39,17 @@ func newRelay(t *testing.T, database string) (*relay, string) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	r := &relay{listener: listener, to: u.Host, ctx: ctx}
+	r := &relay{listener: listener, ctx: ctx}
+	r.to.Store(&u.Host)
 	r.group.Go(r.run)
 	t.Cleanup(func() {
 		cancel()
 		_ = listener.Close()
 		r.group.Wait()
 	})
-	u.Host = listener.Addr().String()
-	return r, u.String()
+	through := *u
+	through.Host = listener.Addr().String()
+	return r, through.String()
 }
 
 func (r *relay) run() {
@@ -56,7 +58,7 @@ func (r *relay) run() {
 		if err != nil {
 			return
 		}
-		out, err := net.Dial("tcp", r.to)
+		out, err := net.Dial("tcp", *r.to.Load())
 		if err != nil {
 			_ = in.Close()
 			return
