@@ -308,9 +308,9 @@ func (k *Keeper) unlock() {
 			return
 		}
 		k.term.extend(start)
-		visit := time.Now().Add(visitsEvery(len(k.own), max(1, k.capacity())))
+		visits, now := visitsEvery(len(k.own), max(1, k.capacity())), time.Now()
 		for _, id := range chunk {
-			k.turns.end(id, visit)
+			k.turns.end(id, visits, now)
 			if k.leases[id] == refused {
 				k.retryAt = time.Time{} // in the next round
 			} else {

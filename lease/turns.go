@@ -2,6 +2,7 @@ package lease
 
 import (
 	"cmp"
+	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -24,6 +25,7 @@ const (
 type turns struct {
 	held map[int32]time.Time // since when
 	due  map[int32]time.Time // of the next visit to what is not held
+	seen map[int32]bool      // was held since it is ours
 	// elsewhere says until when another process is taken for the holder of what we could not lock.
 	elsewhere map[int32]time.Time
 }
@@ -41,6 +43,7 @@ const (
 	inTurn    class = iota // held, has work, and its turn is not over
 	waiting                // not held and has work, or is due for a visit
 	overdrawn              // held and has work, but its turn is over
+	unseen                 // never held since we own it: who had it before may have known of work
 	idle                   // held without work: changing that for nothing would cost a hand-over
 	absent                 // not held, without work
 )
@@ -95,6 +98,8 @@ func (k *Keeper) place(id int32, work map[int32]time.Time, now time.Time) (place
 		return place{id, waiting, since}, true
 	case !leased && !due.After(now):
 		return place{id, waiting, due}, true
+	case !leased && !k.turns.seen[id]:
+		return place{id, unseen, due}, true
 	case !leased:
 		return place{id, absent, due}, true
 	case s == acquiring:
@@ -112,22 +117,24 @@ func (k *Keeper) place(id int32, work map[int32]time.Time, now time.Time) (place
 	return place{id, idle, had}, true
 }
 
-// plan sees to it that every instance has a date for its visit. Those without are spread over the time of one visit to
-// all, so that they do not come at one moment.
+// plan sees to it that every instance has a date for its visit. Those that are not ours for long are spread over the time
+// of one visit to all, so that under load they do not come at one moment.
 func (t *turns) plan(own []int32, limit int, now time.Time) {
 	if t.due == nil {
-		*t = turns{held: map[int32]time.Time{}, due: make(map[int32]time.Time, len(own)), elsewhere: map[int32]time.Time{}}
+		*t = turns{held: map[int32]time.Time{}, due: make(map[int32]time.Time, len(own)), seen: map[int32]bool{}, elsewhere: map[int32]time.Time{}}
 	}
 	every := visitsEvery(len(own), limit)
 	for i, id := range own {
-		if due, ok := t.due[id]; !ok || due.After(now.Add(every)) {
+		if due, known := t.due[id]; !known || due.After(now.Add(every)) {
 			t.due[id] = now.Add(every * time.Duration(i+1) / time.Duration(len(own)))
 		}
 	}
-	if len(t.due) > 2*len(own) {
+	if len(t.due) > len(own) {
 		for id := range t.due {
 			if _, found := slices.BinarySearch(own, id); !found {
 				delete(t.due, id)
+				delete(t.seen, id)
+				delete(t.elsewhere, id)
 			}
 		}
 	}
@@ -154,14 +161,15 @@ func visitsEvery(own, limit int) time.Duration {
 // begin notes that an instance is held from here on.
 func (t *turns) begin(id int32, now time.Time) {
 	if t.held != nil {
-		t.held[id] = now
+		t.held[id], t.seen[id] = now, true
 	}
 }
 
-// end notes that an instance is not held any more. Its next visit is planned with the next pick.
-func (t *turns) end(id int32, next time.Time) {
-	if t.held != nil {
-		delete(t.held, id)
-		t.due[id] = next
+// end notes that an instance is not held any more, and plans its next visit. Those that end together come back at
+// different times.
+func (t *turns) end(id int32, every time.Duration, now time.Time) {
+	delete(t.held, id)
+	if _, owned := t.due[id]; owned && every > 0 {
+		t.due[id] = now.Add(every - rand.N(every/4))
 	}
 }

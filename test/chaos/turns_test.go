@@ -72,7 +72,7 @@ func TestMoreInstancesThanLocks(t *testing.T) {
 	if err := r.Senders()[0].Stop(ctx); err != nil { // those left get more room
 		t.Error(err)
 	}
-	r.progress(ctx, 300)
+	r.progress(ctx, 900)
 	l.stop(t)
 	stopped := time.Now()
 	r.finish(ctx)
