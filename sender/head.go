@@ -352,8 +352,9 @@ func (d *dispatcher) offer(activity *worker.Activity, row *pg.Activity, found []
 	defer d.mu.Unlock()
 	now := clock()
 	for _, t := range found {
+		// It may have been given up while the body was read.
 		s := d.slots[t.id]
-		if s == nil || s.behind || s.draining || row.ID <= s.worker.Offered() {
+		if !d.wants(t.id, now) || row.ID <= s.worker.Offered() {
 			continue
 		}
 		inboxes := s.wanted(row, t.inboxes)

@@ -83,6 +83,19 @@ func TestTurns_RestOfWhatIsGivenUpIsRemembered(t *testing.T) {
 	})
 }
 
+func TestTurns_WhatWasGivenUpWhileABodyWasReadIsRemembered(t *testing.T) {
+	onStage(t, 2, func(s *stage) {
+		s.wantWork()
+		s.drain([]int32{1, 2}, newHandover(nil, nil))
+		s.broadcast(11, 1) // found before
+		s.remove([]int32{1})
+		s.broadcast(12, 1, 2)
+		s.remove([]int32{2})
+		s.wantWork(1, 2)
+		s.wantSent(1)
+	})
+}
+
 func TestTurns_WhatIsReadDuringTheHandOverIsRemembered(t *testing.T) {
 	onStage(t, 2, func(s *stage) {
 		s.wantWork()
