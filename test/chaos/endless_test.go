@@ -32,7 +32,7 @@ func silentDatabase(t *testing.T, tag string) (overlaps int) {
 	const instances, each = 20, 100
 	s := newStorm(t, &stage{
 		name: "silent", senders: 3, tag: tag, hosted: true, build: plainServer,
-		spread: spread{actors: 1, instances: instances, hot: instances, most: 1}, answer: 3 * time.Second,
+		spread: spread{actors: 1, instances: instances, hot: instances, most: 1}, answer: 5 * time.Second,
 	})
 	s.random = choices("silent")
 	s.ready(ctx)
@@ -53,6 +53,7 @@ func silentDatabase(t *testing.T, tag string) (overlaps int) {
 	s.progress(ctx, 3*instances)
 	i.struck()
 	i.lost = i.at.Add(lease.Term)
+	s.progress(ctx, 3*instances) // it has read for half a minute
 	s.do(host.Heal)
 	j := &judgement{}
 	s.judgeOverlaps(j, 0)

@@ -34,7 +34,7 @@ func pick[T any](short, whole T) T {
 }
 
 // patience bounds a whole test; only a broken one takes so long.
-func patience() time.Duration { return pick(3*time.Minute, 25*time.Minute) }
+func patience() time.Duration { return pick(5*time.Minute, 25*time.Minute) }
 
 func within(t *testing.T) context.Context {
 	t.Helper()

@@ -65,9 +65,10 @@ func linkBack(after time.Duration) func(context.Context, *storm) time.Duration {
 			took = s.takeover(ctx, i.at, held)
 		}
 		wait(ctx, time.Until(i.at.Add(after)))
-		i.over()
+		back := time.Now()
 		s.do(host.Return)
-		again := s.working(ctx, victim, i.end)
+		again := s.working(ctx, victim, back)
+		i.over() // what was on its way may have come until then, and the lease may have ended
 		if after > afterVanish {
 			return took
 		}
@@ -92,6 +93,7 @@ func oneWay(to bool) func(context.Context, *storm) time.Duration {
 		i.lost = i.at.Add(lease.Term)
 		s.do(host.Heal)
 		s.working(ctx, victim, i.end)
+		i.over()
 		return took
 	}
 }
