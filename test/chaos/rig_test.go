@@ -31,7 +31,8 @@ type rig struct {
 
 	started   []*fleet.Sender // those that have ended included
 	incidents []*incident
-	writers   int // that there were; each has a number of its own
+	moves     []time.Time // when processes came and went, or had their shares after that
+	writers   int         // that there were; each has a number of its own
 
 	moved map[string]string // domains whose inboxes redirect, and where to
 }

@@ -251,18 +251,17 @@ func (w *sampler) judge(j *judgement, r *rig, from int) {
 	maps.DeleteFunc(w.tenures, func(_ string, all []tenure) bool { return len(all) == 0 })
 }
 
-// unsure says whether an instance may have changed hands twice between the looks around a moment, because somebody lost
-// leases or came back.
+// unsure says whether an instance may have changed hands twice between the looks around a moment, because somebody came or
+// went.
 func (w *sampler) unsure(r *rig, at time.Time) bool {
 	n := sort.Search(len(w.looks), func(n int) bool { return w.looks[n].After(at) })
 	if n == 0 || n == len(w.looks) {
 		return true
 	}
 	from, to := w.looks[n-1].Add(-sampleEvery), w.looks[n]
-	return slices.ContainsFunc(r.incidents, func(i *incident) bool {
-		return slices.ContainsFunc([]time.Time{i.at, i.lost, i.end, i.woken, i.renewed}, func(event time.Time) bool {
-			return event.After(from) && event.Before(to)
-		})
+	near := func(event time.Time) bool { return event.After(from) && event.Before(to) }
+	return slices.ContainsFunc(r.moves, near) || slices.ContainsFunc(r.incidents, func(i *incident) bool {
+		return slices.ContainsFunc([]time.Time{i.at, i.lost, i.end, i.woken, i.renewed}, near)
 	})
 }
 

@@ -25,6 +25,10 @@ import (
 )
 
 const (
+	// calmPerSecond is how many activities are committed for each of the fleets that suffer side by side.
+	calmPerSecond = 12
+	// verifyEvery leaves the processors to the faults; signatures are what other tests are about.
+	verifyEvery = 16
 	// clockTolerance is above the jumps of clocks that are tried.
 	clockTolerance = 2 * time.Hour
 	// busyMachine is how much longer than its bound a fault may take on a machine that is busy with other things.
@@ -123,7 +127,7 @@ func newStorm(t *testing.T, st *stage) *storm {
 	s := &storm{stage: st, hosts: map[string]*network.Host{}}
 	database := st.build(ctx, t, s)
 	config := fediverse.Config{
-		Addr: network.Fediverse + ":0", DateWithin: clockTolerance,
+		Addr: network.Fediverse + ":0", DateWithin: clockTolerance, VerifyEvery: verifyEvery,
 		Default: fediverse.Always(fediverse.Late(cmp.Or(st.answer, answerAfter))),
 	}
 	s.rig = newRig(t, binary(t, st.tag), database, config, cmp.Or(st.spread, busy))
@@ -150,7 +154,7 @@ func (s *storm) try(f *fault) *result {
 	defer func() { out.took = time.Since(began) }()
 	s.random = choices(f.name)
 	s.ready(ctx)
-	l := s.load(ctx, pick(25, busyPerSecond), seed())
+	l := s.load(ctx, pick(calmPerSecond, busyPerSecond), seed())
 	defer l.stop(s.t)
 	for range f.times() {
 		s.ready(ctx)
@@ -187,11 +191,14 @@ func (s *storm) victim() *fleet.Sender { return s.someSender(s.random) }
 func (s *storm) ready(ctx context.Context) {
 	s.t.Helper()
 	if missing := s.stage.senders - len(s.Senders()); missing > 0 {
+		s.moves = append(s.moves, time.Now())
 		s.reinforce(ctx, missing)
+		s.moves = append(s.moves, time.Now())
 	}
 	if err := s.WaitHeld(ctx, s.stage.senders); err != nil {
 		s.t.Fatal(err)
 	}
+	s.moves = append(s.moves, time.Now())
 }
 
 // reinforce starts so many senders, each on a host of its own where the stage has such.

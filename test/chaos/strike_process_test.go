@@ -26,6 +26,7 @@ func kill(ctx context.Context, s *storm) time.Duration {
 func terminate(ctx context.Context, s *storm) time.Duration {
 	victim := s.victim()
 	began := time.Now()
+	s.moves = append(s.moves, began)
 	s.stopInTime(ctx, victim)
 	took := s.takeover(ctx, began, 0)
 	s.abandon(victim.Name)
