@@ -218,8 +218,8 @@ func TestBalance_BusyInstancesOfOneProcessGoToOthersUntilLoadsAreEven(t *testing
 	r.undoubled(ctx)
 }
 
-// starve leaves a process a quarter of what the others have, until it is called off: of the processor where that can be
-// done and the test is a long one, else of the time.
+// starve leaves a process little, until it is called off: a quarter of what the others have of the processor where that can be
+// done and the test is a long one, else a tenth of the time, in slices that few signatures fit into.
 func (r *rig) starve(ctx context.Context, s *fleet.Sender) (feed func()) {
 	if long {
 		err := r.quota(s, 10)
@@ -239,9 +239,9 @@ func (r *rig) starve(ctx context.Context, s *fleet.Sender) (feed func()) {
 	group.Go(func() {
 		for ctx.Err() == nil {
 			_ = s.Signal(syscall.SIGSTOP)
-			wait(ctx, 75*time.Millisecond)
+			wait(ctx, 36*time.Millisecond)
 			_ = s.Signal(syscall.SIGCONT)
-			wait(ctx, 25*time.Millisecond)
+			wait(ctx, 4*time.Millisecond)
 		}
 	})
 	return func() { stop(); group.Wait() }
@@ -253,7 +253,7 @@ func TestBalance_AStarvedProcessGetsLess(t *testing.T) {
 	instances := pick(100, 400)
 	r := newRig(t, binary(t, ""), bells.database(t), slowly(), everyone(instances))
 	r.startHolding(ctx, 3, 3)
-	u := r.uneven(ctx, pick(15, 100), nil, 4)
+	u := r.uneven(ctx, pick(60, 100), nil, pick(2, 4))
 	defer u.end()
 	wait(ctx, 10*time.Second)
 	t.Logf("before: shares %s", r.parts(8*time.Second))
