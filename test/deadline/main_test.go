@@ -176,6 +176,20 @@ func (r *rig) nextSession(ctx context.Context, old int) time.Time {
 	return since
 }
 
+// heartbeat waits for one that begins after this.
+func (r *rig) heartbeat(ctx context.Context, pid int) {
+	r.t.Helper()
+	var since time.Time
+	ok(r.t, r.DB.QueryRow(ctx, `select clock_timestamp()`).Scan(&since))
+	ok(r.t, fleet.Until(ctx, "there is a heartbeat", func() (done bool, err error) {
+		err = r.DB.QueryRow(ctx, `
+			select exists (
+				select from pg_stat_activity
+				where pid = $1 and query like '%from pg_stat_activity%' and query_start > $2 and state = 'idle')`, pid, since).Scan(&done)
+		return done, err
+	}))
+}
+
 // arrivedBetween counts the requests whose header arrived then.
 func (r *rig) arrivedBetween(from, to time.Time) (n int) {
 	for _, d := range r.Fedi.Ledger().Deliveries("") {
