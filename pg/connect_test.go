@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -231,6 +232,60 @@ func TestOpen_SaysWhatIsWrongWithTheCertificate(t *testing.T) {
 	require.NoError(t, err)
 	_, err = pg.Open(t.Context(), cfg)
 	requireSentence(t, err, false, "TLS failed", "unknown authority", "sslrootcert")
+}
+
+func TestOpen_SaysWhatFailedAndNotThatOneOfTwoWaysHadNoTLS(t *testing.T) {
+	server := start(t, postgres.Options{})
+	admin, err := pgx.Connect(t.Context(), server.URL("postgres"))
+	require.NoError(t, err)
+	_, err = admin.Exec(t.Context(), "alter role postgres set default_transaction_read_only = on")
+	require.NoError(t, err)
+	require.NoError(t, admin.Close(t.Context()))
+
+	here := strconv.Itoa(server.Port())
+	for name, c := range map[string]struct {
+		dsn  string
+		says string
+		not  string
+	}{
+		"read-only":                            {"host=127.0.0.1 port=" + here, "takes writes", "TLS"},
+		"read-only, several hosts":             {"host=127.0.0.1,127.0.0.1 port=" + here + "," + here, "takes writes", "TLS"},
+		"read-only, and one that is not there": {fmt.Sprintf("host=127.0.0.1,127.0.0.1 port=%d,%s", closedPort(t), here), "takes writes", "TLS"},
+		"TLS is insisted on":                   {"sslmode=require host=127.0.0.1,127.0.0.1 port=" + here + "," + here, "the server has no TLS", "writes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("PGSSLMODE", "") // the default
+			cfg, err := pg.ParseConfig(c.dsn + " user=postgres dbname=postgres connect_timeout=2")
+			require.NoError(t, err)
+			pg.Confine(cfg, func(pg.ServerID) error { return nil })
+			_, err = pg.Open(t.Context(), cfg)
+			require.ErrorContains(t, err, c.says)
+			require.NotContains(t, err.Error(), c.not)
+			require.Equal(t, c.says == "takes writes", pg.IsNotReady(err))
+		})
+	}
+}
+
+func TestOpen_SaysWhatFailedWithTLSWhereTheServerInsistsOnIt(t *testing.T) {
+	server := start(t, postgres.Options{TLS: true})
+	admin, err := pgx.Connect(t.Context(), server.URL("postgres"))
+	require.NoError(t, err)
+	_, err = admin.Exec(t.Context(), "alter role postgres set default_transaction_read_only = on")
+	require.NoError(t, err)
+	hba := filepath.Join(server.DataDir(), "pg_hba.conf")
+	require.NoError(t, os.WriteFile(hba, []byte("hostssl all all 127.0.0.1/32 trust\n"), 0o600))
+	_, err = admin.Exec(t.Context(), "select pg_reload_conf()")
+	require.NoError(t, err)
+	require.NoError(t, admin.Close(t.Context()))
+
+	cfg, err := pg.ParseConfig(fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=postgres", server.Port()))
+	require.NoError(t, err)
+	pg.Confine(cfg, func(pg.ServerID) error { return nil })
+	require.Eventually(t, func() bool { // the server reads its file a little later
+		_, err = pgx.ConnectConfig(t.Context(), cfg)
+		return strings.Contains(err.Error(), "no encryption")
+	}, 30*time.Second, 10*time.Millisecond)
+	require.ErrorContains(t, pg.Explain(err, cfg), "takes writes")
 }
 
 // otherCA is the certificate of another server.

@@ -44,7 +44,7 @@ func Explain(err error, cfg *pgx.ConnConfig) error {
 		return err
 	}
 	e := &ConnectError{Where: where(cfg)}
-	e.Problem, e.Remedy, e.Temporary = explain(err, cfg)
+	e.Problem, e.Remedy, e.Temporary = explain(errors.Join(telling(err)...), cfg)
 	e.NotReady = saysNotReady(err)
 	return e
 }
@@ -70,13 +70,44 @@ func hosts(cfg *pgx.ConnConfig) []string {
 	return all
 }
 
+// telling are the attempts without those that failed only by the way they were made, where another went on: sslmode=prefer,
+// which is the default, tries each host with TLS and without it, and a server may have but one of them.
+func telling(err error) []error {
+	all := attempts(err)
+	told := slices.DeleteFunc(slices.Clone(all), func(attempt error) bool { return refusesTLS(attempt) || insistsOnTLS(attempt) })
+	if len(told) == 0 {
+		return all
+	}
+	return told
+}
+
+// attempts are the errors of all hosts and ways that were tried.
+func attempts(err error) []error {
+	var failed *pgconn.ConnectError
+	if !errors.As(err, &failed) {
+		return []error{err}
+	}
+	if several, ok := failed.Unwrap().(interface{ Unwrap() []error }); ok {
+		return several.Unwrap()
+	}
+	return []error{failed.Unwrap()}
+}
+
+func refusesTLS(err error) bool { return strings.Contains(err.Error(), "server refused TLS connection") }
+
+// insistsOnTLS tells that pg_hba.conf has no line for connections without TLS.
+func insistsOnTLS(err error) bool {
+	var server *pgconn.PgError
+	return errors.As(err, &server) && server.Code == invalidAuthorization && strings.Contains(server.Message, "no encryption")
+}
+
 func explain(err error, cfg *pgx.ConnConfig) (problem, remedy string, temporary bool) {
 	var server *pgconn.PgError
 	var dns *net.DNSError
 	switch {
 	case errors.As(err, &server):
 		return explainServer(server, cfg)
-	case strings.Contains(err.Error(), "server refused TLS connection"):
+	case refusesTLS(err):
 		return "the server has no TLS", "turn it on there (ssl = on), or set sslmode=disable if the way to it is safe", false
 	case isTLS(err):
 		return "TLS failed: " + printable(tlsReason(err)), "check sslmode and sslrootcert, and the server's certificate", false

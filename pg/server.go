@@ -94,12 +94,8 @@ func LeadsElsewhere(err error) bool {
 	if !errors.As(err, &failed) {
 		return false
 	}
-	attempts := []error{failed.Unwrap()}
-	if several, ok := failed.Unwrap().(interface{ Unwrap() []error }); ok {
-		attempts = several.Unwrap()
-	}
 	elsewhere := false
-	for _, attempt := range attempts {
+	for _, attempt := range telling(err) {
 		switch {
 		case errors.Is(attempt, ErrOtherServer):
 			elsewhere = true

@@ -48,6 +48,11 @@ func TestLeadsElsewhere_OnlyWhenEveryHostAnswered(t *testing.T) {
 	require.True(t, pg.LeadsElsewhere(connect(here+","+here, pg.ErrOtherServer)))
 	require.False(t, pg.LeadsElsewhere(connect(here+",127.0.0.1:1", pg.ErrOtherServer)), "the one that is meant may be the one that is away")
 	require.False(t, pg.LeadsElsewhere(connect(here, pg.ErrReadOnly)))
+	preferred := parse(t, strings.Replace(dsn, "sslmode=disable", "sslmode=prefer", 1))
+	require.Len(t, preferred.Fallbacks, 1, "with TLS and without")
+	pg.Confine(preferred, func(pg.ServerID) error { return pg.ErrOtherServer })
+	_, err := pgx.ConnectConfig(t.Context(), preferred)
+	require.True(t, pg.LeadsElsewhere(err), "to refuse TLS is an answer too")
 	require.False(t, pg.LeadsElsewhere(errors.New("a statement failed")))
 }
 
