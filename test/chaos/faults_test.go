@@ -40,6 +40,8 @@ const (
 	afterHang = 34 * time.Second
 	// afterOutage: processes wait for up to 5 s between two tries to reach a database.
 	afterOutage = 7 * time.Second
+	// afterReturn: a process that found its database silent may be in the middle of a try that takes 5 s, and then waits.
+	afterReturn = 10 * time.Second
 )
 
 // faults are tried in this order.
@@ -51,12 +53,12 @@ var faults = []fault{
 	{3, "frozen-20s", hosts, "clocks", 1, 10, afterOutage, fromMended, false, frozen(20 * time.Second)},
 	{3, "frozen-60s", hosts, "", 0, 10, afterHang, fromFault, false, frozen(60 * time.Second)},
 	{4, "host-vanishes", hosts, "paths", 1, 30, afterVanish, fromFault, false, vanish},
-	{5, "link-back-4s", hosts, "paths", 1, 10, afterOutage, fromMended, false, linkBack(4 * time.Second)},
-	{5, "link-back-8s", hosts, "paths", 1, 10, afterOutage, fromMended, false, linkBack(8 * time.Second)},
+	{5, "link-back-4s", hosts, "paths", 1, 10, afterReturn, fromMended, false, linkBack(4 * time.Second)},
+	{5, "link-back-8s", hosts, "paths", 1, 10, afterReturn, fromMended, false, linkBack(8 * time.Second)},
 	{5, "link-back-30s", hosts, "", 0, 10, afterVanish, fromFault, false, linkBack(30 * time.Second)},
 	{6, "path-to-database", hosts, "oneway", 1, 15, afterVanish, fromFault, false, oneWay(true)},
 	{6, "path-from-database", hosts, "oneway", 1, 15, afterVanish, fromFault, false, oneWay(false)},
-	{7, "latency", proxied, "proxied", 2, 30, afterOutage, fromMended, false, latency},
+	{7, "latency", proxied, "proxied", 2, 30, afterReturn, fromMended, false, latency},
 	{8, "lease-backend-ended", hosts, "processes", 2, 30, afterOutage, fromFault, false, endLeaseBackend},
 	{9, "every-backend-ended", hosts, "processes", 2, 30, afterOutage, fromFault, false, endEveryBackend},
 	{10, "postgres-restart", hosts, "database", 1, 30, afterOutage, fromMended, false, restart(postgres.Fast)},

@@ -1,6 +1,9 @@
 package chaos
 
 import (
+	"encoding/json"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/fedsender/fedsender/test/fediverse"
@@ -62,4 +65,40 @@ func (i *incident) before(d fediverse.Delivery) bool {
 func (i *incident) letOut(d fediverse.Delivery) bool {
 	return i.process == d.Process && !i.renewed.IsZero() && !d.Arrived.Before(i.woken) && d.Arrived.Before(i.renewed) &&
 		d.Arrived.Before(i.woken.Add(wakes))
+}
+
+const (
+	// lossMessage is what a process logs when its lease session is gone.
+	lossMessage = "no lease session; nothing is sent until there is one"
+	// lossToldAfter is how long after the loss that may be: deliveries end first, and the session is closed.
+	lossToldAfter = 4 * time.Second
+	// aftermath is how long after a fault a loss may still be its consequence.
+	aftermath = 15 * time.Second
+)
+
+// noteOwnLosses makes incidents of lease sessions that processes lost without a fault, as happens where they or the database
+// get no processor for seconds. They cost what any loss costs, and are counted apart.
+func (r *rig) noteOwnLosses() (count int) {
+	for _, s := range r.started {
+		for line := range strings.Lines(s.Log()) {
+			var entry struct {
+				Time time.Time
+				Msg  string
+			}
+			if !strings.Contains(line, lossMessage) || json.Unmarshal([]byte(line), &entry) != nil || r.explained(s.Name, entry.Time) {
+				continue
+			}
+			at := entry.Time.Add(-lossToldAfter)
+			r.incidents = append(r.incidents, &incident{process: s.Name, at: at, lost: entry.Time, end: entry.Time})
+			count++
+		}
+	}
+	slices.SortStableFunc(r.incidents, func(a, b *incident) int { return a.at.Compare(b.at) })
+	return count
+}
+
+func (r *rig) explained(process string, at time.Time) bool {
+	return slices.ContainsFunc(r.incidents, func(i *incident) bool {
+		return i.hits(process) && !at.Before(i.at) && at.Before(i.end.Add(aftermath))
+	})
 }

@@ -33,6 +33,7 @@ type judgement struct {
 	fromBefore          int // requests sent before an incident that were open beside one of the next holder
 	letOut              int // requests sent by a process as it woke, without a lease
 	rewound             int // cursors that a crash of the database set back, as it may
+	ownLosses           int // lease sessions that were lost without a fault
 }
 
 func (j *judgement) complain(kind, format string, args ...any) {

@@ -305,6 +305,7 @@ func (s *storm) judge(ctx context.Context, out *result) {
 	j := &out.judgement
 	from := s.seen
 	s.seen = ledger.Count("")
+	j.ownLosses = s.noteOwnLosses()
 	s.judgeDuplicates(j, from)
 	s.judgeOverlaps(j, from)
 	s.countLetOut(j, from)

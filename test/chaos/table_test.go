@@ -50,7 +50,7 @@ func (r *result) is(f fault) bool { return f.name == r.fault.name }
 func (t *table) markdown() string {
 	var b strings.Builder
 	head := []string{"", "fault", "times", "delivered", "lost", "unexpected", "out of order", "twice", "beyond window + 1 s", "two holders",
-		"sent before", "let out on waking", "cursors set back", "held again p50", "max", "bound", "after", "took"}
+		"sent before", "let out on waking", "cursors set back", "sessions lost by themselves", "held again p50", "max", "bound", "after", "took"}
 	line := func(cells ...string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
 	line(head...)
 	line(strings.Split(strings.Repeat("---,", len(head)-1)+"---", ",")...)
@@ -63,7 +63,7 @@ func (t *table) markdown() string {
 		all += r.took
 		cell := func(n int) string { return fmt.Sprint(n) }
 		line(cell(r.fault.number), r.fault.name, cell(len(r.held)), cell(r.delivered), cell(r.lost), cell(r.unexpected), cell(r.disorder), cell(r.twice),
-			fmt.Sprintf("%d of %d", r.strict, r.harms), cell(r.overlaps+r.strangers), cell(r.fromBefore), cell(r.letOut), cell(r.rewound),
+			fmt.Sprintf("%d of %d", r.strict, r.harms), cell(r.overlaps+r.strangers), cell(r.fromBefore), cell(r.letOut), cell(r.rewound), cell(r.ownLosses),
 			p50, most, seconds(r.fault.bound), string(r.fault.since), r.took.Round(time.Second).String())
 	}
 	fmt.Fprintf(&b, "\nAll together: %s. FEDSENDER_CHAOS_SEED=%d\n", all.Round(time.Second), seed())
