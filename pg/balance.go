@@ -2,6 +2,7 @@ package pg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,18 +16,36 @@ type Balance struct {
 	MadeBy  string // id of a process
 }
 
-// ReadBalance reads what the processes share the instances by.
+// restoreBalance makes a row that is missing. Its version is one that no process plans with, so that all read it.
+const restoreBalance = `
+	insert into fedsender.balance (version)
+	select coalesce(max(substring(application_name from '^fedsender:[^:]+:\d+:(\d{1,15})')::bigint) + 1, 0)
+	from pg_stat_activity
+	where datname = current_database()
+	on conflict (one) do nothing`
+
+// ReadBalance reads what the processes share the instances by. It makes the row where somebody has deleted it.
 func ReadBalance(ctx context.Context, q Querier) (b Balance, err error) {
-	err = q.QueryRow(ctx, `select version, weights, made_by from fedsender.balance`).Scan(&b.Version, &b.Weights, &b.MadeBy)
+	read := func() error {
+		return q.QueryRow(ctx, `select version, weights, made_by from fedsender.balance`).Scan(&b.Version, &b.Weights, &b.MadeBy)
+	}
+	if err = read(); errors.Is(err, pgx.ErrNoRows) {
+		if _, err = q.Exec(ctx, restoreBalance); err == nil {
+			err = read()
+		}
+	}
 	return b, wrap("read what instances weigh", err)
 }
 
-// WriteBalance writes the version after the one before it. It returns false where another process has done so.
+// WriteBalance writes the version after the one before it, or the row where it is missing. It returns false where another
+// process has done so.
 func WriteBalance(ctx context.Context, q Querier, b Balance) (written bool, err error) {
 	done, err := q.Exec(ctx, `
-		update fedsender.balance
-		set version = $1::bigint, weights = $2::json, made_at = now(), made_by = $3
-		where version = $1::bigint - 1`, b.Version, string(b.Weights), b.MadeBy)
+		insert into fedsender.balance as b (version, weights, made_by)
+		values ($1::bigint, $2::json, $3::text)
+		on conflict (one) do update
+		set version = excluded.version, weights = excluded.weights, made_at = now(), made_by = excluded.made_by
+		where b.version = excluded.version - 1`, b.Version, string(b.Weights), b.MadeBy)
 	return done.RowsAffected() == 1, wrap("write what instances weigh", err)
 }
 

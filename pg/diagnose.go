@@ -115,13 +115,13 @@ func (d *diagnosis) server() {
 }
 
 func (d *diagnosis) clock() {
-	var there float64
+	var there int64
 	before := time.Now()
-	if !d.ask("clock", `select extract(epoch from clock_timestamp())::float8`, &there) {
+	if !d.ask("clock", `select (extract(epoch from clock_timestamp()) * 1000000)::bigint`, &there) {
 		return
 	}
 	here := before.Add(time.Since(before) / 2)
-	skew := time.UnixMicro(int64(there * 1e6)).Sub(here).Round(time.Millisecond)
+	skew := time.UnixMicro(there).Sub(here).Round(time.Millisecond)
 	if skew.Abs() > skewWarn {
 		d.add("clock", Warn, fmt.Sprintf("this machine and the database differ by %s; receivers refuse signatures of a wrong time", skew.Abs()), "run NTP on both")
 		return

@@ -93,3 +93,12 @@ func TestProcessStatus_SaysHowLongASessionIsSilentAndWhoMayEndIt(t *testing.T) {
 	require.Nil(t, silent, "hidden from a role that may not see it")
 	require.False(t, mayEnd)
 }
+
+func TestDiagnose_ReadsTheClockWhateverTheFormOfNumbers(t *testing.T) {
+	owner := migrated(t)
+	asSender := role(t, owner, "sender")
+	execute(t, owner, `alter role `+asSender.Config().User+` set extra_float_digits = -15`)
+	found := finding(t, asSender.Config(), "clock")
+	require.Len(t, found, 1)
+	require.Equal(t, pg.OK, found[0].Verdict, found[0].Says)
+}

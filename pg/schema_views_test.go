@@ -178,7 +178,8 @@ func TestViews_ShowHowTheLoadIsShared(t *testing.T) {
 	for i, want := range []pg.ProcessStatus{
 		{Name: "slow", Load: 30, FairLoad: 20, Capacity: 25, MaxLeases: 400, Balance: 1}, {Name: "usual", Load: 70, FairLoad: 80, Capacity: 100},
 	} {
-		want.Since = processes[i].Since
+		want.Since, want.PID, want.SilentSeconds = processes[i].Since, processes[i].PID, processes[i].SilentSeconds
+		want.Role, want.MayEnd = "postgres", true
 		assert.Equal(t, want, processes[i])
 	}
 	loads, err := pg.ProcessLoads(ctx, conn, []string{"usual", "unknown"})

@@ -104,18 +104,39 @@ type ProcessStatus struct {
 	Capacity      int       `json:"capacity_percent"`
 	MaxLeases     int       `json:"max_leases,omitempty"` // 0: no limit
 	Balance       int64     `json:"balance_version"`
+	Leaving       bool      `json:"leaving,omitempty"`
+	PID           int32     `json:"pid"` // of the server's process of its lease session
+	Role          string    `json:"role"`
+	SilentSeconds *float64  `json:"silent_seconds,omitempty"` // nil: hidden from the asking role
+	MayEnd        bool      `json:"may_end"`                  // the asking role may end that session
+}
+
+// Hangs tells that nothing is sent any more for the instances that the process holds, as far as the asking role can see.
+func (p *ProcessStatus) Hangs() bool {
+	return p.SilentSeconds != nil && *p.SilentSeconds > silentWarn.Seconds()
+}
+
+// EndedByOthers tells that the process is silent for less than the others wait before they end its session.
+func (p *ProcessStatus) EndedByOthers() bool {
+	return p.SilentSeconds == nil || *p.SilentSeconds < silentBad.Seconds()
 }
 
 // Processes returns the sender processes that live. It reads pg_locks.
 func Processes(ctx context.Context, q Querier) ([]ProcessStatus, error) {
 	rows, err := q.Query(ctx, `
 		select name, address, version, since, leases, in_flight, delivered_per_s, load, fair_load, capacity_percent,
-			coalesce(max_leases, 0), balance_version
+			coalesce(max_leases, 0), balance_version, leaving, pid, coalesce(role, '?')::text,
+			(extract(epoch from silent_for) * 1000)::bigint, may_end
 		from fedsender.process_status
 		order by name, since`)
 	return collect("read the processes", rows, err, func(row pgx.CollectableRow) (p ProcessStatus, err error) {
+		var silent *int64 // milliseconds
 		err = row.Scan(&p.Name, &p.Address, &p.Version, &p.Since, &p.Leases, &p.InFlight, &p.DeliveredPerS,
-			&p.Load, &p.FairLoad, &p.Capacity, &p.MaxLeases, &p.Balance)
+			&p.Load, &p.FairLoad, &p.Capacity, &p.MaxLeases, &p.Balance, &p.Leaving, &p.PID, &p.Role, &silent, &p.MayEnd)
+		if silent != nil {
+			seconds := float64(*silent) / 1000
+			p.SilentSeconds = &seconds
+		}
 		return p, err
 	})
 }

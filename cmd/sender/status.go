@@ -31,6 +31,7 @@ type statusOptions struct {
 // statusReport is what `sender status --json` prints.
 type statusReport struct {
 	Summary   pg.QueueSummary     `json:"summary"`
+	Held      int64               `json:"held_instances"` // that a process holds; the others get nothing at the moment
 	Processes []pg.ProcessStatus  `json:"processes"`
 	Instances []pg.InstanceStatus `json:"instances"`
 }
@@ -90,6 +91,9 @@ func (a *app) statusOnce(ctx context.Context, pool *pgxpool.Pool, w io.Writer, o
 	if report.Processes, err = pg.Processes(ctx, pool); err != nil {
 		return err
 	}
+	for _, p := range report.Processes {
+		report.Held += int64(p.Leases)
+	}
 	filter := pg.InstanceStatusFilter{}
 	if !o.all && !o.json {
 		filter = pg.InstanceStatusFilter{Trouble: true, Limit: troubleShown}
@@ -107,6 +111,7 @@ func printStatus(w io.Writer, r statusReport, now time.Time) error {
 	if r.Summary.Processes == 0 {
 		fmt.Fprintln(w, "No sender process is running: nothing is delivered. Start one: sender run")
 	}
+	printHung(w, r.Processes)
 	if len(r.Instances) > 0 {
 		t := newTable(w, "INSTANCE", "STATE", "BEHIND", "LAG", "FAILS", "NEXT TRY", "DEAD LETTERS", "LAST ERROR")
 		for _, i := range r.Instances {
@@ -136,18 +141,59 @@ func printStatus(w io.Writer, r statusReport, now time.Time) error {
 			fmt.Fprintf(w, ", %s %s", count(state.number), state.name)
 		}
 	}
+	if without := s.Instances - r.Held; without > 0 && len(r.Processes) > 0 {
+		fmt.Fprintf(w, "\nheld: %s of %s; nobody delivers to the other %s at this moment", count(r.Held), plural(s.Instances, "instance"), count(without))
+	}
 	fmt.Fprintf(w, "\nqueue: highest id %s, read up to %s; oldest lag of an instance that takes deliveries %s; %s\n",
 		count(s.HighestID), count(s.Horizon), short(seconds(s.OldestLagSeconds)), plural(s.DeadLetters, "dead letter"))
 	if len(r.Processes) == 0 {
 		return nil
 	}
 	fmt.Fprintln(w)
-	t := newTable(w, "PROCESS", "ADDRESS", "VERSION", "UP", "LEASES", "IN FLIGHT", "DELIVERED/S", "LOAD", "FAIR", "CAPACITY")
+	t := newTable(w, "PROCESS", "ADDRESS", "VERSION", "UP", "SILENT", "LEASES", "MAX LEASES", "IN FLIGHT", "DELIVERED/S", "LOAD", "FAIR", "CAPACITY")
 	for _, p := range r.Processes {
-		t.row(p.Name, p.Address, p.Version, short(now.Sub(p.Since)), count(int64(p.Leases)), count(int64(p.InFlight)), fmt.Sprintf("%.1f", p.DeliveredPerS),
+		t.row(p.Name, p.Address, p.Version, short(now.Sub(p.Since)), silence(&p), count(int64(p.Leases)), atMost(p.MaxLeases), count(int64(p.InFlight)), fmt.Sprintf("%.1f", p.DeliveredPerS),
 			fmt.Sprintf("%.1f", p.Load), fmt.Sprintf("%.1f", p.FairLoad), fmt.Sprintf("%d%%", p.Capacity))
 	}
 	return t.end()
+}
+
+// printHung names the processes whose instances wait, and what ends that.
+func printHung(w io.Writer, processes []pg.ProcessStatus) {
+	for i := range processes {
+		p := &processes[i]
+		if !p.Hangs() {
+			continue
+		}
+		end := fmt.Sprintf("select pg_terminate_backend(%d)", p.PID)
+		switch {
+		case p.EndedByOthers():
+			end = "the others end its session after 30 s, if their role may; to end it: " + end
+		case p.MayEnd:
+			end = "end its session: " + end
+		default:
+			end = fmt.Sprintf("end its session as role %s or a superuser: %s", safe(p.Role), end)
+		}
+		fmt.Fprintf(w, "Process %s has been silent for %s; its %s wait; %s\n", safe(p.Name), silence(p), plural(int64(p.Leases), "instance"), end)
+	}
+}
+
+// silence is what the process is known to do: how long it has said nothing, in whole seconds.
+func silence(p *pg.ProcessStatus) string {
+	switch {
+	case p.Leaving && !p.Hangs():
+		return "leaving"
+	case p.SilentSeconds == nil:
+		return "?"
+	}
+	return short(seconds(*p.SilentSeconds).Truncate(time.Second))
+}
+
+func atMost(leases int) string {
+	if leases == 0 {
+		return "-"
+	}
+	return count(int64(leases))
 }
 
 // errNoInstance is the answer to a question about a domain that is none.

@@ -19,14 +19,15 @@ with session as materialized (
   from pg_stat_activity a
   left join fedsender.process p on a.application_name like 'fedsender:%' and p.id = split_part(a.application_name, ':', 2)
 )
-select l.instance_id, i.domain, coalesce(s.name, substring(s.application_name from '^fedsender:[^:]+'), s.application_name) as holder, l.pid, s.id as process_id
+select l.instance_id, i.domain, coalesce(s.name, substring(s.application_name from '^fedsender:[^:]+'),
+    'not a sender: pid ' || l.pid || coalesce(' (' || nullif(s.application_name, '') || ')', ''), 'not a sender: a prepared transaction') as holder, l.pid, s.id as process_id
 from fedsender.held_leases() l
 left join session s using (pid)
 left join fedsender.source_instance i on i.id = l.instance_id;
 comment on view fedsender.lease is 'Which process may deliver to which instance, straight from the locks. Calls held_leases().';
 comment on column fedsender.lease.instance_id is 'The instance.';
 comment on column fedsender.lease.domain is 'Its domain; null: its row is gone.';
-comment on column fedsender.lease.holder is 'Name of the process; fedsender: and its id where it has no row in process; else the session''s application_name.';
+comment on column fedsender.lease.holder is 'Name of the process; fedsender: and its id where it has no row in process; not a sender: … where somebody else holds the lock, so that no process can.';
 comment on column fedsender.lease.pid is 'The server''s process of the session that holds the lock.';
 comment on column fedsender.lease.process_id is 'As in process_status.';
 

@@ -4,7 +4,8 @@ with session as materialized (
     nullif(substring(a.application_name from '^fedsender:[^:]+:(\d+)')::integer, 0) as max_leases,
     coalesce(substring(a.application_name from '^fedsender:[^:]+:\d+:(\d+)')::bigint, 0) as balance_version,
     a.usename, case when a.state_change is not null then greatest(clock_timestamp() - a.state_change, interval '0') end as silent_for,
-    coalesce(pg_has_role(a.usesysid, 'usage') or pg_has_role('pg_signal_backend', 'usage') and not r.rolsuper, false) as may_end
+    coalesce(pg_has_role(a.usesysid, 'usage') or pg_has_role('pg_signal_backend', 'usage') and not r.rolsuper, false) as may_end,
+    a.application_name like '%:leaving' as leaving
   from pg_stat_activity a
   left join pg_roles r on r.oid = a.usesysid
   join fedsender.process p on a.application_name like 'fedsender:%' and p.id = split_part(a.application_name, ':', 2)
@@ -13,22 +14,29 @@ with session as materialized (
   from fedsender.held_leases() h
   join session s using (pid)
   group by s.id
+), capacity as (
+  -- Whatever stands there must not break the view; \u may not be text. A sender writes none.
+  select c ->> 'id' as id, max((c ->> 'percent')::integer) as percent
+  from fedsender.balance b
+  cross join json_array_elements(case
+    when b.weights::text not like '%\\u%' and json_typeof(b.weights -> 'processes') = 'array' then b.weights -> 'processes'
+    else '[]'
+  end) as c
+  where c ->> 'percent' ~ '^[1-9][0-9]{0,5}$'
+  group by c ->> 'id'
 ), live as (
-  select p.*, s.max_leases, s.balance_version, s.pid, s.usename, s.silent_for, s.may_end, coalesce(c.percent, 100) as capacity_percent
+  select p.*, s.max_leases, s.balance_version, s.pid, s.usename, s.silent_for, s.may_end, s.leaving, coalesce(c.percent, 100) as capacity_percent
   from fedsender.process p
   -- The session that was heard last, where one is left over from before.
   join (select distinct on (id) * from session order by id, silent_for) s using (id)
-  left join (
-    select c ->> 'id' as id, (c ->> 'percent')::integer as percent
-    from fedsender.balance b
-    cross join json_array_elements(b.weights -> 'processes') as c) c using (id)
+  left join capacity c using (id)
 ), fleet as (
   select sum(load) as load, sum(capacity_percent) as capacity_percent
   from live
 )
 select p.name, p.address, p.version, p.started_at as since, coalesce(h.leases, 0) as leases, p.in_flight, p.delivered_per_s, p.id,
   p.load, f.load * p.capacity_percent / f.capacity_percent as fair_load, p.capacity_percent, p.max_leases, p.balance_version,
-  p.pid, p.usename as role, p.silent_for, p.may_end
+  p.pid, p.usename as role, p.silent_for, p.may_end, p.leaving
 from live p
 cross join fleet f
 left join held h using (id);
@@ -50,6 +58,7 @@ comment on column fedsender.process_status.pid is 'The server''s process of its 
 comment on column fedsender.process_status.role is 'Its role.';
 comment on column fedsender.process_status.silent_for is 'Since its last statement there; a heartbeat comes every 2 s. After 30 s the others end the session, if they may: see sender doctor. Null: hidden from your role (pg_read_all_stats).';
 comment on column fedsender.process_status.may_end is 'Your role may end the session: select pg_terminate_backend(pid).';
+comment on column fedsender.process_status.leaving is 'It shuts down and gives its instances up.';
 
 ---- create above / drop below ----
 

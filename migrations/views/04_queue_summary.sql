@@ -12,7 +12,7 @@ with instances as (
   from fedsender.instance_status
 )
 select i.number as instances, i.ok, i.lagging, i.failing, i.paused, i.dead, i.blocked,
-  a.number as activities, a.highest_id, (select f.horizon from fedsender.feed f) as horizon,
+  a.number as activities, a.highest_id, coalesce((select f.horizon from fedsender.feed f), 0) as horizon,
   i.ids_behind, i.oldest_lag,
   (select count(*) from fedsender.dead_letter) as dead_letters,
   (select count(distinct p.id) from pg_stat_activity s
