@@ -93,7 +93,9 @@ func attempts(err error) []error {
 	return []error{failed.Unwrap()}
 }
 
-func refusesTLS(err error) bool { return strings.Contains(err.Error(), "server refused TLS connection") }
+func refusesTLS(err error) bool {
+	return strings.Contains(err.Error(), "server refused TLS connection")
+}
 
 // insistsOnTLS tells that pg_hba.conf has no line for connections without TLS.
 func insistsOnTLS(err error) bool {

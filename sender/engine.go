@@ -65,6 +65,8 @@ type engine struct {
 	listsChanged chan struct{}   // an entry may expire earlier than was known
 	ended        <-chan struct{} // closed when Run's ctx ends
 
+	left leftovers
+
 	lastRead  atomic.Int64 // Unix nanoseconds of the last good read of the feed
 	lost      atomic.Int64 // Unix nanoseconds of the last loss of a lease session
 	leaving   atomic.Bool

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/fedsender/fedsender/pg"
 )
 
 const (
@@ -96,7 +98,9 @@ func (h *handover) waitAll(ctx context.Context) {
 		case <-over:
 			over = nil
 			for id := range h.open {
-				h.engine.dispatcher.cancel(id)
+				if h.engine.dispatcher.cancel(id) && h.engine.ending() {
+					h.engine.left.cut.Add(1)
+				}
 			}
 		}
 	}
@@ -114,6 +118,9 @@ func (h *handover) giveUp(ctx context.Context) {
 		defer cancel()
 		if err := e.save(saving, unsaved, 0); err != nil {
 			h.failed = append(h.failed, err)
+			if e.ending() || errors.Is(err, pg.ErrSessionLost) { // else the session that goes on may make up for it
+				e.left.unwritten.Add(e.dispatcher.unwritten(unsaved))
+			}
 		}
 	}
 	e.dispatcher.remove(part)
@@ -179,11 +186,14 @@ func (d *dispatcher) unsavedOf(ids []int32) (unsaved []int32) {
 	return unsaved
 }
 
-// cancel ends what an instance has in flight.
-func (d *dispatcher) cancel(id int32) {
+// cancel ends what an instance has in flight, if there is something.
+func (d *dispatcher) cancel(id int32) (inFlight bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if s := d.slots[id]; s != nil && s.cancel != nil {
-		s.cancel()
+	s := d.slots[id]
+	if s == nil || s.cancel == nil {
+		return false
 	}
+	s.cancel()
+	return s.inFlight > 0
 }

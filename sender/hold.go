@@ -91,6 +91,7 @@ func (e *engine) holdSession(ctx context.Context, first bool) (present int, err 
 	e.keeper.Store(keeper)
 	// By its context each delivery belongs to the keeper under which it began, whichever is current when it leaves.
 	e.dispatcher.begin(deliver.WithGate(keeper.Context(), keeper.Valid))
+	e.left.unwritten.Store(0) // whoever follows has begun where the database is
 	after := context.AfterFunc(ctx, func() { e.leaving.Store(true) })
 	defer after()
 	var listening conc.WaitGroup
@@ -104,6 +105,7 @@ func (e *engine) holdSession(ctx context.Context, first bool) (present int, err 
 	e.keeper.Store(nil)
 	e.saveMu.Lock() // a save under way would give back letters that are void
 	defer e.saveMu.Unlock()
+	e.left.unwritten.Add(e.dispatcher.unwritten(nil))
 	e.dispatcher.reset()
 	e.session.Store(nil)
 	return len(keeper.Status().Peers), err

@@ -21,7 +21,8 @@ import (
 const poolCloseTimeout = time.Second
 
 // Run delivers until ctx ends: then it takes nothing new, lets what is in flight end for at most the shutdown time-out,
-// writes the cursors, gives its leases up and returns nil. Before that it returns only with an error that trying again
+// writes the cursors, gives its leases up and returns nil, or an [*UnsavedError] where cursors could not be written. Before
+// that it returns only with an error that trying again
 // can't mend: a wrong setting, a schema that is missing or of another version, a database that can't be reached within
 // 10 s at start. A database that says that it is not ready, or that goes away later, is waited for.
 func Run(ctx context.Context, config Config) error {
@@ -31,13 +32,20 @@ func Run(ctx context.Context, config Config) error {
 	}
 	defer e.client.Close()
 	defer e.closePool()
+	if err := e.run(ctx); err != nil {
+		return err
+	}
+	return e.stopped()
+}
+
+func (e *engine) run(ctx context.Context) error {
 	feed, err := e.await(ctx)
 	if feed == nil {
 		return err
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	e.dispatcher = newDispatcher(config, e.post, func(r *panics.Recovered) { stop(fatal{r.AsError()}) })
+	e.dispatcher = newDispatcher(e.config, e.post, func(r *panics.Recovered) { stop(fatal{r.AsError()}) })
 	e.dispatcher.advance(feed.Head(), time.Time{})
 	e.ended = ctx.Done()
 	head := &head{engine: e, feed: feed}

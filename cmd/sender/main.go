@@ -40,6 +40,7 @@ func withSignals(ctx context.Context) (context.Context, func()) {
 		<-signals
 		cancel()
 		<-signals
+		fmt.Fprintln(os.Stderr, "sender: ended at once by a second signal; what was in flight may be sent again")
 		os.Exit(exitBad)
 	}()
 	return ctx, cancel

@@ -22,6 +22,7 @@ func (a *app) runCommand() *cobra.Command {
 		Short: "Deliver until told to stop",
 		Long: `Deliver until told to stop. SIGTERM or SIGINT lets what is in flight end, saves and gives the
 work to the other processes; a second one ends at once. Start as many as you like, anywhere.
+The exit code is 0 when it was told to stop, 1 if it was cut short or could not save all.
 
 A database that can't be reached within 10 s at the start ends the program with exit code 1;
 one that says that it is not ready (it starts, is a standby, has no connection left), or that
@@ -59,10 +60,13 @@ func (a *app) run(ctx context.Context) error {
 	if errors.Is(err, pg.ErrPooled) {
 		return misuse{pg.ErrPooled.Error()}
 	}
+	if unsaved := (*sender.UnsavedError)(nil); errors.As(err, &unsaved) {
+		log.Warn(unsaved.Error())
+		return errSilent
+	}
 	if err != nil {
 		return schemaMisuse(err)
 	}
-	log.Info("stopped; all is saved")
 	return nil
 }
 
