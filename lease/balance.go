@@ -335,8 +335,7 @@ func (k *Keeper) leave() error {
 	if err := k.beat(); err != nil {
 		k.complain("heartbeat failed", err)
 	}
-	others := slices.DeleteFunc(k.fleet(), func(m member) bool { return m.id == k.cfg.ID })
-	k.plan = newPlan(k.ids, others, k.weights)
+	k.handOn()
 	clear(k.settling) // who begins takes at once what nobody else can deliver to
 	k.own, k.picks = nil, nil
 	k.giveUp(time.Now())
@@ -345,17 +344,25 @@ func (k *Keeper) leave() error {
 	defer beat.Stop()
 	end := time.NewTimer(k.cfg.ShutdownTimeout + Term)
 	defer end.Stop()
-	for len(k.leases) > 0 {
+	for rung := false; len(k.leases) > 0; {
 		select {
 		case <-k.term.ctx.Done():
 			return k.lost()
 		case <-k.results.ready:
 			k.finish()
+		case <-k.wake:
+			if !rung {
+				rung = true
+				beat.Reset(wakeGap)
+			}
 		case <-beat.C:
+			rung = false
+			beat.Reset(beatEvery)
 			if err := k.beat(); err != nil {
 				k.complain("heartbeat failed", err)
 				continue
 			}
+			k.handOn()
 			k.flush()
 		case <-end.C:
 			k.cfg.Log.Warn("not all instances could be given up in time; the end of the session does it", "count", len(k.leases))
@@ -363,6 +370,14 @@ func (k *Keeper) leave() error {
 		}
 	}
 	return nil
+}
+
+// handOn plans who takes what this process gives up while it leaves. Others may leave at the same time.
+func (k *Keeper) handOn() {
+	others := slices.DeleteFunc(k.fleet(), func(m member) bool { return m.id == k.cfg.ID })
+	if !slices.EqualFunc(others, k.plan.members, func(m member, id string) bool { return m.id == id }) {
+		k.plan = newPlan(k.ids, others, k.weights)
+	}
 }
 
 // beat proves the session alive and notes who is present.

@@ -2,6 +2,7 @@ package lease_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,4 +125,33 @@ func TestKeeper_MissedBellIsMadeUpByLooking(t *testing.T) {
 		v.end(a)
 		v.finish(t)
 	})
+}
+
+func TestKeeper_WhoLeavesSlowlyHandsOverToWhoIsThereThen(t *testing.T) {
+	for leaves := range 2 { // one of the two was to have it
+		synctest.Test(t, func(t *testing.T) {
+			v := newServer(1)
+			for i := range 3 {
+				v.start(t, fmt.Sprint("p", i))
+			}
+			pass(2 * time.Second)
+			i := slices.IndexFunc(v.sessions, func(s *session) bool { return v.held(s) == 1 })
+			slow, others := v.sessions[i], slices.Delete(slices.Clone(v.sessions), i, i+1)
+			v.set(func() { slow.drain = 20 * time.Second })
+			slow.stop()
+			pass(11 * time.Second)
+			for _, s := range []*session{others[leaves], slow} {
+				s.stop()
+				if err := <-s.ended; err != nil {
+					t.Error(err)
+				}
+				v.end(s)
+			}
+			pass(6 * time.Second)
+			if n := v.held(others[1-leaves]); n != 1 || v.gap > 50*time.Millisecond {
+				t.Errorf("the one that is left holds %d of 1, after a pause of %v", n, v.gap)
+			}
+			v.finish(t)
+		})
+	}
 }
