@@ -126,7 +126,7 @@ func (t *turns) plan(own []int32, limit int, now time.Time) {
 	every := visitsEvery(len(own), limit)
 	for i, id := range own {
 		if due, known := t.due[id]; !known || due.After(now.Add(every)) {
-			t.due[id] = now.Add(every * time.Duration(i+1) / time.Duration(len(own)))
+			t.due[id] = now.Add(every / time.Duration(len(own)) * time.Duration(i+1)) // every×i may be beyond an int64
 		}
 	}
 	if len(t.due) > len(own) {
