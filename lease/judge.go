@@ -171,7 +171,7 @@ func propose(plan *Plan, present []Report, processes []Capacity) Weights {
 	return w
 }
 
-func weigh(load float64) Weight { return Weight((load + baseLoad) * 1000) }
+func weigh(load float64) Weight { return Weight(min((load+baseLoad)*1000, float64(mostWeight))) }
 
 // betters says whether the busiest process carries noticeably less by the new weights than it does as things are.
 func betters(plan *Plan, w *Weights) bool {

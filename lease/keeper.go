@@ -87,7 +87,8 @@ type Keeper struct {
 	most     map[string]int // how many leases each wants at most; 0: any number
 	ids      []int32        // what Handler.Instances said when plan was made
 	weights  *Weights
-	asked    bool // for weights, and got an answer
+	asked    bool      // for weights, and got an answer
+	askAt    time.Time // when to ask again: the last answer was of no use
 	plan     *Plan
 	own      []int32 // plan's share of this process
 	picks    []int32 // what of that should be held, the most urgent first

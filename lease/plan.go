@@ -9,6 +9,10 @@ import (
 // the term. Who does not get them plans with what it has and asks again.
 const weightsTimeout = time.Second
 
+// askAgainAfter is between two questions for weights that could not be read: meanwhile the heartbeat is what it should be,
+// and the log is not flooded.
+const askAgainAfter = beatEvery
+
 // Plan is who should hold what at a moment, by the process that made it. It does not change.
 type Plan struct {
 	assignment
@@ -46,18 +50,25 @@ func (k *Keeper) learn(peers []Peer, rung bool) (changed bool) {
 	for _, p := range peers {
 		newest = max(newest, p.Weights)
 	}
-	if k.asked && newest <= k.weights.Version {
+	if k.asked && newest <= k.weights.Version || k.last.Before(k.askAt) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(k.term.ctx, weightsTimeout)
 	defer cancel()
 	w, err := k.cfg.Weights(ctx)
+	if err == nil {
+		err = w.check()
+	}
 	if err != nil {
+		k.askAt = k.last.Add(askAgainAfter)
 		k.complain("could not read what instances weigh; planning with what was known", err)
 		return false
 	}
 	if w.Version <= k.weights.Version {
 		k.asked = true
+		if w.Version < newest { // what somebody shows was lost
+			k.askAt = k.last.Add(askAgainAfter)
+		}
 		return false
 	}
 	start := k.term.now()

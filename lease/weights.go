@@ -1,6 +1,9 @@
 package lease
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Weights is what every process plans with, beside who is present and which instances there are. They have a version,
 // which each process shows to the others ([Session.Show]): who hears that an instance is free plans with what the one
@@ -45,10 +48,38 @@ type Capacity struct {
 func (w *Weights) percent(id string) int {
 	for i := range w.Processes {
 		if w.Processes[i].ID == id {
-			return max(1, w.Processes[i].Percent)
+			return w.Processes[i].Percent
 		}
 	}
 	return 100
+}
+
+// mostWeight is far above what any process can do, and so far below the limits of an int64 that no sum of weights meets
+// them.
+const mostWeight Weight = 1_000_000_000
+
+// check says what makes weights unfit to plan with. They are kept where others may write too, and one that nobody can
+// deal out would stop every process.
+func (w *Weights) check() error {
+	if w.Light < 0 || w.Light > mostWeight {
+		return fmt.Errorf("version %d: an instance can't weigh %d", w.Version, w.Light)
+	}
+	seen := make(map[int32]bool, len(w.Heavy))
+	for _, h := range w.Heavy {
+		if h.Weight < 0 || h.Weight > mostWeight {
+			return fmt.Errorf("version %d: instance %d can't weigh %d", w.Version, h.ID, h.Weight)
+		}
+		if seen[h.ID] {
+			return fmt.Errorf("version %d: instance %d has two weights", w.Version, h.ID)
+		}
+		seen[h.ID] = true
+	}
+	for _, c := range w.Processes {
+		if c.Percent < 1 || c.Percent > steps[0] {
+			return fmt.Errorf("version %d: process %s can't do %d %% of what a usual one can", w.Version, c.ID, c.Percent)
+		}
+	}
+	return nil
 }
 
 // light is never zero: it divides.

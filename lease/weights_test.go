@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -74,11 +75,13 @@ func TestKeeper_WeightsThatCantBeReadChangeNothingUntilTheyCan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newServer(100)
 		var broken atomic.Bool
+		var asked atomic.Int64
 		broken.Store(true)
 		a := v.start(t, "a", func(c *lease.Config) {
 			read := c.Weights
 			c.Weights = func(ctx context.Context) (*lease.Weights, error) {
 				if broken.Load() {
+					asked.Add(1)
 					<-ctx.Done()
 					return nil, errors.New("the table is locked")
 				}
@@ -91,6 +94,9 @@ func TestKeeper_WeightsThatCantBeReadChangeNothingUntilTheyCan(t *testing.T) {
 		if !a.keeper.Valid() {
 			t.Error("the heartbeat waited for the weights")
 		}
+		if n := asked.Load(); n < 5 || n > 11 {
+			t.Errorf("asked %d times in 20 s", n)
+		}
 		v.fair(t)
 		broken.Store(false)
 		pass(3 * time.Second)
@@ -99,6 +105,31 @@ func TestKeeper_WeightsThatCantBeReadChangeNothingUntilTheyCan(t *testing.T) {
 		}
 		v.finish(t)
 	})
+}
+
+func TestKeeper_WeightsThatNobodyCanDealOutChangeNothing(t *testing.T) {
+	for name, bad := range map[string]lease.Weights{
+		"too heavy":          {Light: 10, Heavy: []lease.Heavy{{ID: 1, Weight: math.MaxInt64}}},
+		"too light":          {Light: math.MinInt64},
+		"twice":              {Light: 10, Heavy: []lease.Heavy{{ID: 1, Weight: 5}, {ID: 1, Weight: 5}}},
+		"able to do nothing": {Light: 10, Processes: []lease.Capacity{{ID: "a"}, {ID: "b"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := newServer(100)
+				a := v.start(t, "a")
+				v.start(t, "b")
+				bad.Version = 3
+				v.set(func() { v.weights = bad })
+				pass(10 * time.Second)
+				if got := a.keeper.Status().Weights; got != 0 {
+					t.Errorf("plans with version %d", got)
+				}
+				v.fair(t)
+				v.finish(t)
+			})
+		})
+	}
 }
 
 func TestKeeper_PlansWithNoWeightsThatItCouldNotShow(t *testing.T) {
