@@ -73,12 +73,14 @@ func (s *LeaseSession) Abandon(why error) { s.lose(why) }
 // before.
 func (s *LeaseSession) ServerStart() time.Time { return time.UnixMicro(s.server.Started) }
 
-// FellSilent says of a session that was lost whether its server just did not answer any more. Then other processes may
-// not know yet what this one knows. Otherwise the server ended the session and has told all that it has told this one.
+// FellSilent says of a session that was lost whether its server just did not answer any more, or not as one that takes
+// writes. Then other processes may not know yet what this one knows. Otherwise the server ended the session and has told
+// all that it has told this one.
 func (s *LeaseSession) FellSilent() bool {
 	var said *pgconn.PgError
 	cause := context.Cause(s.alive)
-	return !errors.Is(cause, errHangup) && !errors.As(cause, &said) && !errors.Is(cause, io.ErrUnexpectedEOF)
+	ended := errors.Is(cause, errHangup) || errors.As(cause, &said) || errors.Is(cause, io.ErrUnexpectedEOF)
+	return !ended || errors.Is(cause, ErrReadOnly)
 }
 
 // Save runs fn in a transaction on the lease connection and commits it. fn must use the ctx that it is given, which
@@ -170,8 +172,10 @@ func (s *LeaseSession) call(ctx context.Context, what string, statements func(ct
 	err := statements(ctx)
 	if IsReadOnly(err) {
 		// It was demoted, or told to take no writes: there is nothing to hold leases for, and another host may do better.
-		_ = s.conn.Close(ctx) // the socket is closed in any case
-		err = fmt.Errorf("%w: %w", ErrReadOnly, err)
+		err = s.end(ctx, err)
+		if !errors.Is(err, ErrReadOnly) {
+			err = fmt.Errorf("%w: %w", ErrReadOnly, err)
+		}
 	}
 	if s.conn.IsClosed() {
 		if err == nil {

@@ -145,7 +145,7 @@ func (s *LeaseSession) end(ctx context.Context, why error) error {
 }
 
 // Beat is the heartbeat: who has a lease session, ourselves included. It also sees that the session is still the one that
-// was opened, and ends it otherwise.
+// was opened and that the server still takes writes, and ends it otherwise.
 func (s *LeaseSession) Beat(ctx context.Context) ([]LeasePeer, error) {
 	var present []LeasePeer
 	err := s.call(ctx, "heartbeat", func(ctx context.Context) error {
@@ -175,7 +175,8 @@ func (s *LeaseSession) peers(ctx context.Context) ([]LeasePeer, error) {
 			coalesce((extract(epoch from clock_timestamp() - state_change) * 1000000)::bigint, 0),
 			coalesce(pg_has_role(usesysid, 'usage') or pg_has_role('pg_signal_backend', 'usage')
 				and not (select rolsuper from pg_roles r where r.oid = usesysid), false),
-			pid = pg_backend_pid()
+			pid = pg_backend_pid(),
+			`+takesNoWrites+`
 		from pg_stat_activity
 		where datname = current_database()
 			and application_name like 'fedsender:%'`)
@@ -186,8 +187,12 @@ func (s *LeaseSession) peers(ctx context.Context) ([]LeasePeer, error) {
 		var name string
 		var since *int64
 		var clock, idle int64
-		if err := row.Scan(&name, &p.PID, &since, &clock, &idle, &p.Mine, &p.Self); err != nil {
+		var readOnly bool
+		if err := row.Scan(&name, &p.PID, &since, &clock, &idle, &p.Mine, &p.Self, &readOnly); err != nil {
 			return p, err
+		}
+		if readOnly {
+			return p, ErrReadOnly
 		}
 		said := parseLeaseName(name)
 		p.ID, p.Leaving, p.MaxLeases, p.Weights = said.id, said.leaving, said.maxLeases, said.weights

@@ -2,6 +2,7 @@ package pg_test
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -31,6 +32,21 @@ func TestOpenLeaseSession_ReadOnlyDatabaseIsATypedError(t *testing.T) {
 	_, err = pg.OpenLeaseSession(t.Context(), parse(t, "postgres://nobody@127.0.0.1:1/x"), "a", 0, quiet())
 	var explained *pg.ConnectError
 	require.ErrorAs(t, err, &explained)
+}
+
+func TestLeaseSession_HeartbeatSeesThatTheServerTakesNoWritesAnyMore(t *testing.T) {
+	dsn := postgres.Database(t)
+	s := openLeaseSession(t, parse(t, dsn), "a")
+	_, err := s.Beat(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, s.Save(t.Context(), func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `set default_transaction_read_only = on`) // as a server that is told so has it
+		return err
+	}))
+	_, err = s.Beat(t.Context())
+	require.ErrorIs(t, err, pg.ErrReadOnly)
+	require.ErrorIs(t, err, pg.ErrSessionLost)
+	require.True(t, s.FellSilent(), "others may not have seen it yet")
 }
 
 func TestOpenLeaseSession_PoolerInTransactionModeIsRefusedInSessionModeAllowed(t *testing.T) {
