@@ -23,7 +23,12 @@ const (
 	// takes the server some 10 ms, a process start of its own included.
 	spreadEach    = 20 * time.Millisecond
 	longestSpread = 2 * time.Second
+	// rewindTimeout is far above what the head needs, and below the 30 s after which other processes end a session without
+	// a heartbeat.
+	rewindTimeout = 20 * time.Second
 )
+
+var errSlowHead = errors.New("the activities could not be read again in time")
 
 // holdLeases opens one lease session after the other until ctx ends. What it returns then is nil or an error that
 // another session would meet too.
@@ -79,7 +84,7 @@ func (e *engine) holdSession(ctx context.Context, first bool) (present int, err 
 	}
 	e.back.raise()
 	if !first {
-		if err := e.rewind(ctx); err != nil {
+		if err := e.rewind(ctx, session); err != nil {
 			return 0, err
 		}
 	}
@@ -164,18 +169,30 @@ func (e *engine) listen(ctx context.Context) {
 	}
 }
 
-// rewind has the head go back before anything is leased again.
-func (e *engine) rewind(ctx context.Context) error {
+// rewind has the head go back before anything is leased again. It gives up when the session is lost meanwhile: the head
+// insists, and can't get anywhere but to that session's server.
+func (e *engine) rewind(ctx context.Context, session *pg.LeaseSession) error {
+	ctx, giveUp := context.WithCancelCause(ctx)
+	var watch conc.WaitGroup
+	defer watch.Wait()
+	defer giveUp(nil)
+	ctx, cancel := context.WithTimeoutCause(ctx, rewindTimeout, errSlowHead)
+	defer cancel()
+	watch.Go(func() {
+		if err := session.Wait(ctx); ctx.Err() == nil {
+			giveUp(err)
+		}
+	})
 	done := make(chan struct{})
 	select {
 	case e.rewinds <- done:
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	select {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }

@@ -1,10 +1,13 @@
 package sender
 
 import (
+	"context"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fedsender/fedsender/lease"
@@ -47,4 +50,24 @@ func TestOpenSession_WaitsForOthersOnlyWhenAnotherServerAnswersForOneThatFellSil
 			}
 		})
 	}
+}
+
+func TestRewind_EndsWithTheSession(t *testing.T) {
+	config, err := pg.ParseConfig(postgres.Database(t))
+	require.NoError(t, err)
+	e := &engine{leaseConfig: config, log: slog.New(slog.DiscardHandler), id: "rewinds", rewinds: make(chan chan struct{}, 1)}
+	session, err := e.openSession(t.Context())
+	require.NoError(t, err)
+	defer session.Close()
+	other, err := pgx.ConnectConfig(t.Context(), config)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, other.Close(context.WithoutCancel(t.Context()))) }()
+	var ended error
+	var rewinding sync.WaitGroup
+	rewinding.Go(func() { ended = e.rewind(t.Context(), session) })
+	<-e.rewinds // and the head does not get anywhere
+	_, err = other.Exec(t.Context(), `select pg_terminate_backend($1::int)`, session.PID())
+	require.NoError(t, err)
+	rewinding.Wait()
+	require.ErrorIs(t, ended, pg.ErrSessionLost)
 }
