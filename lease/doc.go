@@ -18,7 +18,7 @@
 //     sees that when it arrives. Others lock nothing for 250 ms after a process vanished without a farewell, so it may
 //     take so long, however far that process is.
 //   - A process that hangs keeps its session, and nobody can have its instances, for 30 s without a heartbeat; then the
-//     others end it. Its term passed 24 s before.
+//     others end it, and take them when the session is gone. Its term passed 24 s before. After 10 s they plan without it.
 //
 // Who sends asks [Keeper.Valid] before each write to a socket, for the Keeper under which the delivery began, and works
 // under [Keeper.Context]. So what was signed or queued before does not leave after the end, and a new Keeper lets no

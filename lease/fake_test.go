@@ -29,7 +29,8 @@ type server struct {
 	instances []int32
 	tries     int // ids asked for, all processes together
 	beats     int
-	quiet     bool // bells are lost
+	quiet     bool          // bells are lost
+	dying     time.Duration // that a session needs to end when it is told to
 	weights   lease.Weights
 	reads     int // of the weights
 	freed     map[int32]time.Time
@@ -296,7 +297,7 @@ func (s *session) Terminate(ctx context.Context, p lease.Peer) error {
 	}
 	s.v.mu.Unlock()
 	if o != nil {
-		s.v.end(o)
+		time.AfterFunc(s.v.dying, func() { s.v.end(o) })
 	}
 	return nil
 }

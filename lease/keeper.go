@@ -39,6 +39,9 @@ const (
 	// soonSweeps is how many looks may follow each other closely: that the owner and so many deputies have no
 	// room is rare, and each look of all processes together tries to lock every instance.
 	soonSweeps = 6
+	// silentAfter is when a peer that says nothing has lost its term by both its clocks, at the least rate that they may have
+	// (see the package comment). It can hold nothing with that session, so what is free is for the others.
+	silentAfter = Term * 10 / 6
 	// hungAfter is how long a peer may be silent before its session is ended: far above any pause that a
 	// living process makes, far below what an operator would wait.
 	hungAfter = 30 * time.Second
@@ -97,6 +100,7 @@ type Keeper struct {
 	adopted  map[int32]adoption
 	warned   map[string]bool // peers that should be ended and can't be
 	settling map[string]bool // peers that began a moment ago and take nothing yet
+	silent   map[int32]bool  // backends of sessions that keep leases and can't use them
 	sessions int             // of all processes, ours and those that are about to end included
 	late     bool            // others held leases when this process began
 	joined   bool
@@ -149,6 +153,7 @@ func New(ctx context.Context, cfg Config) *Keeper {
 		most:     map[string]int{},
 		weights:  &Weights{},
 		settling: map[string]bool{},
+		silent:   map[int32]bool{},
 		leases:   map[int32]state{},
 		adopted:  map[int32]adoption{},
 		warned:   map[string]bool{},

@@ -24,7 +24,7 @@ func (k *Keeper) observe(peers []Peer) (changed, late bool) {
 		}
 		if p.Self {
 			self = p
-		} else if p.ID != k.cfg.ID && !p.Leaving && p.IdleFor < hungAfter {
+		} else if p.ID != k.cfg.ID && !p.Leaving && p.IdleFor < silentAfter {
 			present = append(present, p.ID)
 			k.most[p.ID] = p.MaxLeases
 			if p.Age < settle {
@@ -37,6 +37,9 @@ func (k *Keeper) observe(peers []Peer) (changed, late bool) {
 	changed = !slices.Equal(present, k.members)
 	late = slices.ContainsFunc(k.members, func(id string) bool { return !slices.Contains(present, id) }) ||
 		slices.ContainsFunc(present, func(id string) bool { return !k.settling[id] && !slices.Contains(k.members, id) })
+	if k.noteSilent(peers) {
+		changed, late = true, true
+	}
 	k.noteVanished(peers)
 	k.members = present
 	for _, p := range peers {
@@ -44,11 +47,29 @@ func (k *Keeper) observe(peers []Peer) (changed, late bool) {
 		case p.Self:
 		case p.ID == k.cfg.ID && p.Since.Before(self.Since):
 			k.end(p, errGhost)
-		case p.IdleFor >= hungAfter && (k.isSentinel() || len(present) == 1):
+		case p.IdleFor >= hungAfter && k.isSentinel():
 			k.end(p, errors.New("no heartbeat for "+p.IdleFor.String()))
 		}
 	}
 	return changed, late
+}
+
+// noteSilent notes which sessions are there that keep leases and can't use them, and says whether one of them has ended:
+// what it kept is free then, at once, because its process stopped long before.
+func (k *Keeper) noteSilent(peers []Peer) (ended bool) {
+	before := len(k.silent)
+	for _, p := range peers {
+		if k.silent[p.PID] {
+			before--
+		}
+	}
+	clear(k.silent)
+	for _, p := range peers {
+		if !p.Self && (p.ID == k.cfg.ID || p.IdleFor >= silentAfter) {
+			k.silent[p.PID] = true
+		}
+	}
+	return before > 0
 }
 
 // noteVanished lets nothing be locked for a moment where a member is gone that has not said that it leaves: it may live,
@@ -81,8 +102,8 @@ func (k *Keeper) end(p Peer, why error) {
 	}
 }
 
-// isSentinel says whether this process watches for the others. Alone, there is nothing to watch: who joins rings.
+// isSentinel says whether this process watches for the others. With nobody else there is nothing to watch: who joins rings.
 func (k *Keeper) isSentinel() bool {
 	rank, _ := slices.BinarySearch(k.members, k.cfg.ID)
-	return len(k.members) > 1 && rank < sentinels
+	return rank < sentinels && (len(k.members) > 1 || len(k.silent) > 0)
 }

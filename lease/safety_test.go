@@ -3,6 +3,7 @@ package lease_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -140,6 +141,58 @@ func TestKeeper_HungProcessIsEndedAfterThirtySeconds(t *testing.T) {
 			t.Errorf("%d sessions are left", len(v.sessions))
 		}
 		<-a.ended
+		v.finish(t)
+	})
+}
+
+func TestKeeper_WhatAHungProcessKeptIsTakenAsSoonAsItsSessionHasEnded(t *testing.T) {
+	for _, others := range []int{1, 2, 6} {
+		t.Run(fmt.Sprint(others, " others"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := newServer(1000)
+				v.dying = 100 * time.Millisecond
+				hung := v.start(t, "b")
+				for i := range others {
+					v.start(t, fmt.Sprint("c", i))
+				}
+				pass(5 * time.Second)
+				v.set(func() { hung.hang = true })
+				<-hung.gone
+				if d := time.Since(hung.last); d < 30*time.Second || d > 33*time.Second {
+					t.Errorf("ended after %s of silence", d)
+				}
+				pass(time.Second)
+				v.fair(t)
+				<-hung.ended
+				v.finish(t)
+			})
+		})
+	}
+}
+
+func TestKeeper_WhatIsFreeDoesNotWaitForAProcessThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newServer(1000)
+		hung, dies := v.start(t, "a"), v.start(t, "b")
+		v.start(t, "c")
+		v.start(t, "d")
+		pass(5 * time.Second)
+		v.set(func() { hung.hang = true })
+		kept := v.held(hung)
+		pass(13 * time.Second)
+		if v.held(hung) != kept {
+			t.Error("its session was ended too early")
+		}
+		v.end(dies)
+		pass(time.Second)
+		if n := len(v.locks); n != 1000 {
+			t.Errorf("%d of 1000 are locked a second after the crash of another one", n)
+		}
+		<-dies.ended
+		<-hung.gone
+		<-hung.ended
+		pass(time.Second)
+		v.fair(t)
 		v.finish(t)
 	})
 }
