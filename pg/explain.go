@@ -39,7 +39,7 @@ func Explain(err error, cfg *pgx.ConnConfig) error {
 	var explained *ConnectError
 	var failed *pgconn.ConnectError
 	isOurs := errors.As(err, &explained)
-	isConnect := errors.As(err, &failed) || errors.Is(err, context.DeadlineExceeded)
+	isConnect := errors.As(err, &failed) || errors.Is(err, context.DeadlineExceeded) || lacksServer(err)
 	if err == nil || isOurs || errors.Is(err, context.Canceled) || !isConnect {
 		return err
 	}
@@ -93,6 +93,8 @@ func attempts(err error) []error {
 	return []error{failed.Unwrap()}
 }
 
+const roomInPooler = "raise default_pool_size of the pooler: each process needs 6 (1 for its leases, 1 to listen, up to 4 beside)"
+
 func refusesTLS(err error) bool {
 	return strings.Contains(err.Error(), "server refused TLS connection")
 }
@@ -107,6 +109,10 @@ func explain(err error, cfg *pgx.ConnConfig) (problem, remedy string, temporary 
 	var server *pgconn.PgError
 	var dns *net.DNSError
 	switch {
+	case saysQueryWait(err):
+		return "the pooler has no free server connection", roomInPooler, true
+	case errors.Is(err, errNoServer):
+		return "it let this client in and does not answer, as a pooler that has no free server connection", roomInPooler, true
 	case errors.As(err, &server):
 		return explainServer(server, cfg)
 	case refusesTLS(err):
@@ -205,7 +211,7 @@ func saysNotReady(err error) bool {
 			return true
 		}
 	}
-	return takesNoneOf(err) || errors.Is(err, ErrReplaced)
+	return takesNoneOf(err) || errors.Is(err, ErrReplaced) || lacksServer(err)
 }
 
 func isTLS(err error) bool {

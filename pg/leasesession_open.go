@@ -170,7 +170,7 @@ func (s *LeaseSession) probe(ctx context.Context) error {
 	}
 	defer func() { _ = other.Close(ctx) }()
 	tx, err := other.Begin(ctx)
-	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) {
+	if refusesTransactions(err) {
 		return fmt.Errorf("%w (it refuses a transaction: %w)", ErrPooled, err)
 	} else if err != nil {
 		s.log.Warn("could not begin a transaction to find out whether the pooler is in transaction mode", "error", err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -12,6 +14,18 @@ import (
 // ErrStatementPooled is matched where a pooler refuses transactions of more than one statement. Waiting does not help.
 var ErrStatementPooled = errors.New("leads through a pooler that refuses transactions (pool_mode=statement); " +
 	"set it to pool_mode=transaction, or DATABASE_URL to a direct connection")
+
+// errNoServer is matched where a connection is taken and no statement on it is answered: a pooler does so that has no free
+// server connection.
+var errNoServer = errors.New("connected, and the first statement got no answer")
+
+const (
+	// probeTimeout is for one statement of those that find out about a pooler. One that has no free server connection lets
+	// a client wait for 120 s by default.
+	probeTimeout = 5 * time.Second
+	// queryWaitTimeout is what PgBouncer says then.
+	queryWaitTimeout = "query_wait_timeout"
+)
 
 // pooling is what stands between a client and its server session.
 type pooling int
@@ -40,7 +54,7 @@ func findPooling(ctx context.Context, cfg *pgx.ConnConfig) (pooling, error) {
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	var pid uint32
-	if err := conn.QueryRow(ctx, `select pg_backend_pid()`).Scan(&pid); err != nil {
+	if err := askBackend(ctx, conn, &pid); err != nil {
 		return direct, err
 	}
 	// A pooler makes up the number of the backend.
@@ -61,11 +75,11 @@ func changesSession(ctx context.Context, conn *pgx.Conn, cfg *pgx.ConnConfig) (b
 		return false, Explain(err, cfg)
 	}
 	defer other.Close(context.WithoutCancel(ctx))
-	var before, taken, after int32
-	if err := conn.QueryRow(ctx, `select pg_backend_pid()`).Scan(&before); err != nil {
+	var before, taken, after uint32
+	if err := askBackend(ctx, conn, &before); err != nil {
 		return false, err
 	}
-	tx, err := other.Begin(ctx)
+	tx, err := beginSoon(ctx, other)
 	if refusesTransactions(err) {
 		return true, nil
 	}
@@ -73,13 +87,46 @@ func changesSession(ctx context.Context, conn *pgx.Conn, cfg *pgx.ConnConfig) (b
 		return false, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	if err := tx.QueryRow(ctx, `select pg_backend_pid()`).Scan(&taken); err != nil {
+	if err := askBackend(ctx, tx, &taken); err != nil {
 		return false, err
 	}
-	if err := conn.QueryRow(ctx, `select pg_backend_pid()`).Scan(&after); err != nil {
+	if taken == before { // and where it is the only one, our next statement would wait for it
+		return true, nil
+	}
+	if err := askBackend(ctx, conn, &after); err != nil {
 		return false, err
 	}
-	return before != after || after == taken, nil
+	return before != after, nil
+}
+
+// askBackend bounds the wait for a pooler's server connection.
+func askBackend(ctx context.Context, q Querier, pid *uint32) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	return unanswered(q.QueryRow(ctx, `select pg_backend_pid()`).Scan(pid))
+}
+
+func beginSoon(ctx context.Context, conn *pgx.Conn) (pgx.Tx, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	tx, err := conn.Begin(ctx)
+	return tx, unanswered(err)
+}
+
+// unanswered makes silence, where the connection was taken, an errNoServer.
+func unanswered(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", errNoServer, err)
+	}
+	return err
+}
+
+// lacksServer tells that a pooler let the client in and has no server connection for it.
+func lacksServer(err error) bool { return errors.Is(err, errNoServer) || saysQueryWait(err) }
+
+func saysQueryWait(err error) bool {
+	var server *pgconn.PgError
+	return errors.As(err, &server) && server.Code == protocolViolation && strings.Contains(server.Message, queryWaitTimeout)
 }
 
 // CheckTransactions makes sure that transactions of several statements are taken. Its error is [ErrStatementPooled] or the
@@ -99,5 +146,5 @@ func CheckTransactions(ctx context.Context, db Beginner) error {
 // refusesTransactions: to begin one is never wrong for a server, so what refuses that is a pooler in statement mode.
 func refusesTransactions(err error) bool {
 	var refused *pgconn.PgError
-	return errors.As(err, &refused) && refused.Code == protocolViolation
+	return errors.As(err, &refused) && refused.Code == protocolViolation && !saysQueryWait(err)
 }

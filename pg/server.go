@@ -73,7 +73,7 @@ func examine(ctx context.Context, conn *pgconn.PgConn) (id ServerID, err error) 
 	answer := conn.ExecParams(ctx, `select `+takesNoWrites+`, `+serverIDColumns, nil, nil, nil, nil).Read()
 	switch {
 	case answer.Err != nil:
-		return id, answer.Err
+		return id, unanswered(answer.Err)
 	case len(answer.Rows) != 1 || len(answer.Rows[0]) != 5:
 		return id, errors.New("asked whether the database takes writes and got no answer")
 	case string(answer.Rows[0][0]) == "t":

@@ -57,6 +57,41 @@ func TestPooler_ThatGivesSessionsAwayIsRefusedWithTheVariableToSet(t *testing.T)
 	})
 }
 
+// One server connection shows what a pooler does as well as many, unless others have it.
+func TestPooler_WithoutAFreeServerConnectionIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	server := startServer(t, postgres.Options{})
+	database, err := server.CreateDatabase(t.Context(), "app")
+	must(t, err)
+	must(t, fleet.Migrate(t.Context(), database))
+
+	t.Run("by transaction", func(t *testing.T) {
+		pooler := startPooler(t, server, pgbouncer.Options{Mode: pgbouncer.Transaction, Settings: map[string]string{"default_pool_size": "1"}})
+		code, output := command(t, []string{"DATABASE_URL=" + pooler.URL("app"), "SENDER_ADMIN_ADDR="}, "run")
+		if code != 2 || strings.Count(output, "\n") != 1 || !strings.Contains(output, "set SENDER_LEASE_DATABASE_URL") {
+			t.Errorf("run: exit code %d: %s", code, output)
+		}
+	})
+	for size, settings := range map[string]map[string]string{
+		"too small for the look": {"default_pool_size": "2"},
+		"and told so":            {"default_pool_size": "2", "query_wait_timeout": "1"},
+	} {
+		t.Run("by session, "+size, func(t *testing.T) {
+			pooler := startPooler(t, server, pgbouncer.Options{Mode: pgbouncer.Session, Settings: settings})
+			s, err := fleet.Start(fleet.Options{Binary: senderBinary(t), Name: "waiting", Database: pooler.URL("app"), ConnectTo: "127.0.0.1:1"})
+			must(t, err)
+			t.Cleanup(s.Kill)
+			r := &rig{t: t, started: []*fleet.Sender{s}}
+			r.says(ctx, "waiting for the database", "pooler", "no free server connection", "raise default_pool_size")
+			if strings.Contains(s.Log(), "changes the server session") {
+				t.Errorf("it was taken for a pooler by transaction:\n%s", s.Log())
+			}
+			must(t, s.Stop(ctx)) // it waits
+		})
+	}
+}
+
 func TestPooler_ByTransactionDoesAllBesideADirectLeaseConnection(t *testing.T) {
 	t.Parallel()
 	ctx := within(t)
