@@ -62,7 +62,7 @@ type Config struct {
 	MaxLeases       int           // what this process may hold; 0: no limit
 	Budget          int           // what all processes together may hold; with more instances each takes an equal part at most; 0: no limit
 	ShutdownTimeout time.Duration // how long deliveries in flight may take to end when Run's ctx ends; 0: 30 s
-	// Weights reads the newest ones; nil: there are none. The heartbeat waits for it.
+	// Weights reads the newest ones, which have passed [Weights.Check]; nil: there are none. The heartbeat waits for it.
 	Weights func(ctx context.Context) (*Weights, error)
 	Log     *slog.Logger
 	Wall    func() time.Time // the wall clock; nil: time.Now

@@ -58,25 +58,25 @@ func (w *Weights) percent(id string) int {
 // them.
 const mostWeight Weight = 1_000_000_000
 
-// check says what makes weights unfit to plan with. They are kept where others may write too, and one that nobody can
+// Check says what makes weights unfit to plan with. They are kept where others may write too, and one that nobody can
 // deal out would stop every process.
-func (w *Weights) check() error {
+func (w *Weights) Check() error {
 	if w.Light < 0 || w.Light > mostWeight {
-		return fmt.Errorf("version %d: an instance can't weigh %d", w.Version, w.Light)
+		return fmt.Errorf("an instance can't weigh %d", w.Light)
 	}
 	seen := make(map[int32]bool, len(w.Heavy))
 	for _, h := range w.Heavy {
 		if h.Weight < 0 || h.Weight > mostWeight {
-			return fmt.Errorf("version %d: instance %d can't weigh %d", w.Version, h.ID, h.Weight)
+			return fmt.Errorf("instance %d can't weigh %d", h.ID, h.Weight)
 		}
 		if seen[h.ID] {
-			return fmt.Errorf("version %d: instance %d has two weights", w.Version, h.ID)
+			return fmt.Errorf("instance %d has two weights", h.ID)
 		}
 		seen[h.ID] = true
 	}
 	for _, c := range w.Processes {
 		if c.Percent < 1 || c.Percent > steps[0] {
-			return fmt.Errorf("version %d: process %s can't do %d %% of what a usual one can", w.Version, c.ID, c.Percent)
+			return fmt.Errorf("process %q can't do %d %% of what a usual one can", c.ID, c.Percent)
 		}
 	}
 	return nil

@@ -107,28 +107,22 @@ func TestKeeper_WeightsThatCantBeReadChangeNothingUntilTheyCan(t *testing.T) {
 	})
 }
 
-func TestKeeper_WeightsThatNobodyCanDealOutChangeNothing(t *testing.T) {
-	for name, bad := range map[string]lease.Weights{
-		"too heavy":          {Light: 10, Heavy: []lease.Heavy{{ID: 1, Weight: math.MaxInt64}}},
-		"too light":          {Light: math.MinInt64},
-		"twice":              {Light: 10, Heavy: []lease.Heavy{{ID: 1, Weight: 5}, {ID: 1, Weight: 5}}},
-		"able to do nothing": {Light: 10, Processes: []lease.Capacity{{ID: "a"}, {ID: "b"}}},
+func TestWeights_WhatNobodyCanDealOutIsUnfit(t *testing.T) {
+	for says, bad := range map[string]lease.Weights{
+		"instance 1 can't weigh 9223372036854775807":         {Heavy: []lease.Heavy{{ID: 1, Weight: math.MaxInt64}}},
+		"instance 2 can't weigh -1":                          {Heavy: []lease.Heavy{{ID: 2, Weight: -1}}},
+		"an instance can't weigh -5":                         {Light: -5},
+		"instance 1 has two weights":                         {Heavy: []lease.Heavy{{ID: 1, Weight: 5}, {ID: 1, Weight: 5}}},
+		`process "a" can't do 0 % of what a usual one can`:   {Processes: []lease.Capacity{{ID: "a"}}},
+		`process "b" can't do 101 % of what a usual one can`: {Processes: []lease.Capacity{{ID: "b", Percent: 101}}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				v := newServer(100)
-				a := v.start(t, "a")
-				v.start(t, "b")
-				bad.Version = 3
-				v.set(func() { v.weights = bad })
-				pass(10 * time.Second)
-				if got := a.keeper.Status().Weights; got != 0 {
-					t.Errorf("plans with version %d", got)
-				}
-				v.fair(t)
-				v.finish(t)
-			})
-		})
+		if err := bad.Check(); err == nil || err.Error() != says {
+			t.Errorf("says %v, not %s", err, says)
+		}
+	}
+	fit := lease.Weights{Light: 10, Heavy: []lease.Heavy{{ID: 1, Weight: 5000, Home: -1}}, Processes: []lease.Capacity{{ID: "a", Percent: 100}}}
+	if err := errors.Join(fit.Check(), new(lease.Weights).Check()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -18,10 +18,17 @@ func (e *engine) readWeights(ctx context.Context) (*lease.Weights, error) {
 	}
 	w := &lease.Weights{}
 	if err := json.Unmarshal(row.Weights, w); err != nil {
-		return nil, fmt.Errorf("what instances weigh, version %d, can't be read: %w", row.Version, err)
+		return nil, unfit(err)
+	}
+	if err := w.Check(); err != nil {
+		return nil, unfit(err)
 	}
 	w.Version = row.Version
 	return w, nil
+}
+
+func unfit(why error) error {
+	return fmt.Errorf("fedsender.balance holds no weights that can be planned with (%w); to begin anew: delete from fedsender.balance", why)
 }
 
 // said is what this process says of itself.
