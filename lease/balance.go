@@ -81,8 +81,8 @@ func (k *Keeper) balance(news bool) {
 		k.grace = latest(k.grace, k.began.Add(makeRoom)) // what others hold above their new shares is beyond the budget
 	}
 	k.late = false
-	if begun := k.begun.take(); len(begun) > 0 {
-		maps.DeleteFunc(k.adopted, func(_ int32, a adoption) bool { return begun[a.owner] })
+	if greeted := k.greeted.take(); len(greeted) > 0 {
+		maps.DeleteFunc(k.adopted, func(_ int32, a adoption) bool { return greeted[a.owner] })
 	}
 	picks := k.pick(now)
 	news = news || k.limited() && !slices.Equal(picks, k.picks)

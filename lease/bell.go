@@ -42,7 +42,7 @@ func (k *Keeper) Hear(payload string) {
 		k.left.add(from)
 		k.Wake()
 	case to == greeting:
-		k.begun.add(from)
+		k.greeted.add(from)
 		k.Wake()
 	case !directed:
 		k.Wake()

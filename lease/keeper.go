@@ -78,7 +78,7 @@ type Keeper struct {
 	offered chan struct{}
 	status  atomic.Pointer[Status]
 	left    named // have said that they leave
-	begun   named // have said that they begin, since the last round
+	greeted named // have said that they begin, since the last round
 	current atomic.Pointer[Plan]
 	newest  atomic.Int64 // version of the weights that Adopt was told of
 

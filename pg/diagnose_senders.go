@@ -13,7 +13,7 @@ const (
 	silentBad = 30 * time.Second
 )
 
-// sender is one lease session, as the asking role sees it.
+// senderSession is one lease session, as the asking role sees it.
 type senderSession struct {
 	pid    int32
 	role   string
