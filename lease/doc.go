@@ -45,8 +45,11 @@
 //     connection. A frozen process is its instances' holder for 30 s of that, a suspended machine for 10 s.
 //   - A wall clock that jumps is seen at the next write or heartbeat. Until then nothing is written; answers are waited for.
 //   - Pairs of faults: a suspended machine whose wall clock is set back by as much; a session that is terminated on a link
-//     that loses the news; a server host that vanishes while another one takes its place within 6 s, or two
-//     primaries that both take writes: each has a table of locks of its own.
+//     that loses the news, or takes more than the 250 ms for it; one that is terminated while its process leaves, which
+//     others do not wait for, or while another one begins that has not seen it.
+//   - Two servers, each with a table of locks of its own. When a server falls silent and another one takes its place, who
+//     had a session lets a [Term] pass before the next one (package sender). A process that is first started in these
+//     seconds can't know of the leases there. Two primaries that both take writes are not covered at all.
 //   - A pooler between (session mode) hides the process from the server. If the process's host vanishes its locks stay
 //     until the pooler notices or the others have ended the session, 30 s later: late, but safe. If the pooler's own host
 //     vanishes it is as above.
