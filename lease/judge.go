@@ -30,6 +30,11 @@ const (
 	// that lasts. It doubles with each time that it did not.
 	raisePatience     = time.Minute
 	mostRaisePatience = 2 * time.Hour
+	// leastQuiet and mostQuiet are how long a fleet must have next to nothing to do before the loads of before are
+	// forgotten: twice as long each time that a load came back, so that one which comes by bursts keeps its weights. A quiet
+	// that lasted mostQuiet is one of its own.
+	leastQuiet = time.Minute
+	mostQuiet  = 2 * time.Hour
 	// maxHeavy bounds the weights; what is lighter than so many others counts with the light ones.
 	maxHeavy = 1000
 )
@@ -66,6 +71,7 @@ type Judge struct {
 	since     time.Time // the last change of members or version
 	over      int       // looks in a row that found somebody with too much
 	fruitless time.Time // until then better weights are not looked for
+	quiet     time.Time // since when the fleet has next to nothing to do; zero: it has
 	wanted    map[string]int
 }
 
@@ -74,11 +80,11 @@ type Judge struct {
 func (j *Judge) Look(plan *Plan, reports []Report, now time.Time) (Weights, bool) {
 	if plan.Version() != j.version || !slices.Equal(plan.members, j.members) {
 		j.version, j.members, j.since = plan.Version(), plan.members, now
-		j.over, j.wanted, j.fruitless = 0, nil, time.Time{}
+		j.over, j.wanted, j.fruitless, j.quiet = 0, nil, time.Time{}, time.Time{}
 	}
 	present, complete := presentReports(plan, reports)
 	if !complete || now.Sub(j.since) < warmUp {
-		j.over, j.wanted = 0, nil
+		j.over, j.wanted, j.quiet = 0, nil, time.Time{}
 		return Weights{}, false
 	}
 	over := overloaded(plan, present)
@@ -89,20 +95,46 @@ func (j *Judge) Look(plan *Plan, reports []Report, now time.Time) (Weights, bool
 		j.over = 0
 	}
 	w := plan.weights
+	forget := j.forgets(w, present, now)
 	due := j.over >= 2 && !now.Before(w.MadeAt.Add(w.Patience)) && !now.Before(j.fruitless)
-	if !stepped && !due {
+	if !stepped && !due && !forget {
 		return Weights{}, false
 	}
 	next := propose(plan, present, processes)
-	if !stepped && !betters(plan, &next) {
+	if !stepped && !forget && !betters(plan, &next) {
 		j.fruitless = now.Add(fruitlessFor)
 		return Weights{}, false
 	}
-	next.Version, next.MadeAt, next.Patience = w.Version+1, now, leastPatience
+	next.Version, next.MadeAt, next.Patience, next.Quiet = w.Version+1, now, leastPatience, w.Quiet
+	if forget {
+		next.Patience, next.Quiet = w.Patience, min(2*max(w.Quiet, leastQuiet), mostQuiet)
+	} else if now.After(w.MadeAt.Add(mostQuiet)) && len(w.Heavy) == 0 {
+		next.Quiet = 0
+	}
 	if due && sameFleet(w, plan.members) && now.Before(w.MadeAt.Add(4*w.Patience)) {
 		next.Patience = min(2*w.Patience, mostPatience)
 	}
 	return next, true
+}
+
+// forgets says whether the weights are of a load that ended.
+func (j *Judge) forgets(w *Weights, present []Report, now time.Time) bool {
+	switch {
+	case !isQuiet(present):
+		j.quiet = time.Time{}
+	case j.quiet.IsZero():
+		j.quiet = now
+	}
+	return len(w.Heavy) > 0 && !j.quiet.IsZero() && now.Sub(j.quiet) >= min(max(w.Quiet, leastQuiet), mostQuiet)
+}
+
+// isQuiet says whether all together have less to do than one may have above its share: then numbers count, not loads.
+func isQuiet(present []Report) bool {
+	total := 0.0
+	for _, r := range present {
+		total += r.Load
+	}
+	return total < floor
 }
 
 // presentReports returns the report of each member, and whether there is a fresh one of each.
@@ -145,6 +177,10 @@ func overloaded(plan *Plan, present []Report) []bool {
 // propose makes weights of what the processes report. Whoever has a heavy instance keeps it if it fits.
 func propose(plan *Plan, present []Report, processes []Capacity) Weights {
 	w := Weights{Processes: processes}
+	if isQuiet(present) {
+		w.Light = weigh(0)
+		return w
+	}
 	total := 0.0
 	for _, r := range present {
 		total += r.Load

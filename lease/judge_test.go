@@ -242,3 +242,70 @@ func TestJudge_FewMoveForNewWeights(t *testing.T) {
 		t.Error("that is too many")
 	}
 }
+
+func TestJudge_AfterALoadTheFleetIsEvenByNumbersAgain(t *testing.T) {
+	w := newWorld(7, 60, 2)
+	numbers := func() (least, most int) {
+		count := make([]int, len(w.plan.members))
+		for _, m := range w.plan.owner {
+			count[m]++
+		}
+		return slices.Min(count), slices.Max(count)
+	}
+	for i := range w.plan.owner { // two busy ones are with the process that has more of the others
+		if w.plan.owner[i] == 0 {
+			w.loads[i] = 20
+		}
+		if i > 40 {
+			w.loads[i] = 0
+		}
+	}
+	w.run(time.Minute)
+	if least, most := numbers(); most < least+5 {
+		t.Fatalf("with a load there are %d and %d", least, most)
+	}
+	clear(w.loads)
+	w.run(90 * time.Second)
+	if least, most := numbers(); most > least+2 {
+		t.Errorf("without a load there are %d and %d", least, most)
+	}
+	w.plan = newPlan(w.plan.ids, fleet(7, 3), w.plan.weights)
+	if least, most := numbers(); most > least+3 {
+		t.Errorf("with a third process there are %d to %d", least, most)
+	}
+	if n := w.run(time.Hour); n > 0 {
+		t.Errorf("%d versions in an idle hour", n)
+	}
+}
+
+func TestJudge_LoadsThatComeByBurstsAreKept(t *testing.T) {
+	for _, every := range []time.Duration{2 * time.Minute, 5 * time.Minute, 20 * time.Minute} {
+		w := newWorld(9, 300, 3)
+		w.zipf(300)
+		loads := slices.Clone(w.loads)
+		versions := 0
+		for at := time.Duration(0); at < 12*time.Hour; at += every {
+			copy(w.loads, loads)
+			versions += w.run(time.Minute)
+			clear(w.loads)
+			versions += w.run(every - time.Minute)
+		}
+		t.Logf("a load each %s: %d versions and %d moves in half a day", every, versions, w.moved)
+		if versions > 16 {
+			t.Errorf("%d versions in half a day of loads each %s", versions, every)
+		}
+		clear(w.loads)
+		w.run(mostQuiet + 5*time.Minute)
+		if n := len(w.plan.weights.Heavy); n > 0 {
+			t.Errorf("%d heavy ones after two quiet hours", n)
+		}
+		w.run(mostQuiet)
+		copy(w.loads, loads)
+		w.run(2 * time.Minute)
+		clear(w.loads)
+		w.run(2 * time.Minute)
+		if n := len(w.plan.weights.Heavy); n > 0 {
+			t.Errorf("%d heavy ones two minutes after a load of its own", n)
+		}
+	}
+}

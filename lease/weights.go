@@ -20,6 +20,8 @@ type Weights struct {
 	// MadeAt and Patience are for the [Judge]: it makes none because of loads before so much time has passed.
 	MadeAt   time.Time     `json:"made_at"`
 	Patience time.Duration `json:"patience"`
+	// Quiet is for the Judge too: it forgets the loads after so long without any; 0: after a minute.
+	Quiet time.Duration `json:"quiet,omitempty"`
 }
 
 // Weight is in thousandths of one delivery a second, or of one delivery under way all the time.
