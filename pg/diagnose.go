@@ -34,6 +34,10 @@ const (
 	longTransaction = 5 * time.Minute
 	// queueWarn is how full the notification queue may be. Full, it fails the application's commits.
 	queueWarn, queueBad = 0.1, 0.5
+	// checkLimit is for one check; those that read most take a second with 30,000 instances.
+	checkLimit = 5 * time.Second
+	// leaseLimit is for the lease connection, which is made up to three times.
+	leaseLimit = 4 * checkLimit
 )
 
 // Diagnose looks at everything about the database that a first run can get wrong; lease is the configuration of the
@@ -44,28 +48,64 @@ func Diagnose(ctx context.Context, cfg, lease *pgx.ConnConfig) []Finding {
 	if err != nil {
 		return []Finding{connectFinding("database", err, cfg)}
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	d := &diagnosis{ctx: ctx, conn: conn}
+	d := &diagnosis{cfg: cfg, conn: conn}
+	defer func() { _ = d.conn.Close(context.WithoutCancel(ctx)) }()
 	d.add("database", OK, "reached "+where(cfg), "")
-	if err := CheckTransactions(ctx, conn); errors.Is(err, ErrStatementPooled) {
+	pooled, there, here := false, false, ServerID{}
+	checks := []func(){
+		func() { pooled = d.statementPooled() },
+		d.server, d.clock,
+		func() { there = d.schema() },
+		d.ifSchema(&there, d.rights), d.ifSchema(&there, d.sequence), d.ifSchema(&there, d.rows), d.ifSchema(&there, d.locks),
+		d.ifSchema(&there, d.places), d.ifSchema(&there, d.strangers),
+		d.senders, d.roles, d.visibility, d.prepared, d.notifications, d.longTransactions,
+		func() { here, _ = ReadServerID(d.ctx, d.conn) }, // where that fails it is not compared
+	}
+	for _, check := range checks {
+		if !d.within(ctx, check) || pooled {
+			break
+		}
+	}
+	leaseCtx, cancel := context.WithTimeout(ctx, leaseLimit)
+	defer cancel()
+	return append(d.findings, diagnoseLease(leaseCtx, lease, here)...)
+}
+
+// within gives a check its time. One that does not end costs the connection; false: there is no other.
+func (d *diagnosis) within(ctx context.Context, check func()) bool {
+	if d.conn.IsClosed() {
+		conn, err := pgx.ConnectConfig(ctx, d.cfg)
+		if err != nil {
+			d.findings = append(d.findings, connectFinding("database", err, d.cfg))
+			return false
+		}
+		d.conn = conn
+	}
+	var cancel context.CancelFunc
+	d.ctx, cancel = context.WithTimeout(ctx, checkLimit)
+	defer cancel()
+	check()
+	return true
+}
+
+func (d *diagnosis) ifSchema(there *bool, check func()) func() {
+	return func() {
+		if *there {
+			check()
+		}
+	}
+}
+
+func (d *diagnosis) statementPooled() bool {
+	err := CheckTransactions(d.ctx, d.conn)
+	switch {
+	case errors.Is(err, ErrStatementPooled):
 		d.add("database", Bad, "it is behind a pooler that refuses transactions (pool_mode=statement)", "set it to pool_mode=transaction, or DATABASE_URL to a direct connection")
-		return append(d.findings, diagnoseLease(ctx, lease, ServerID{})...)
+		return true
+	case err != nil:
+		d.unknown("database", err)
 	}
-	d.server()
-	d.clock()
-	if d.schema() {
-		d.sequence()
-		d.rights()
-		d.locks()
-	}
-	d.senders()
-	d.roles()
-	d.visibility()
-	d.prepared()
-	d.notifications()
-	d.longTransactions()
-	here, _ := ReadServerID(ctx, conn) // where that fails it is not compared
-	return append(d.findings, diagnoseLease(ctx, lease, here)...)
+	return false
 }
 
 func connectFinding(what string, err error, cfg *pgx.ConnConfig) Finding {
@@ -77,7 +117,8 @@ func connectFinding(what string, err error, cfg *pgx.ConnConfig) Finding {
 }
 
 type diagnosis struct {
-	ctx      context.Context
+	ctx      context.Context // of the check that is made
+	cfg      *pgx.ConnConfig
 	conn     *pgx.Conn
 	findings []Finding
 }
@@ -89,7 +130,7 @@ func (d *diagnosis) add(what, verdict, says, mend string) {
 // ask reads one row; where that fails it says so and returns false.
 func (d *diagnosis) ask(what, sql string, into ...any) bool {
 	if err := d.conn.QueryRow(d.ctx, sql).Scan(into...); err != nil {
-		d.add(what, Bad, "can't be found out: "+Sentence(err), "mend what the server says")
+		d.unknown(what, err)
 		return false
 	}
 	return true
@@ -129,15 +170,6 @@ func (d *diagnosis) clock() {
 	d.add("clock", OK, "this machine and the database agree", "")
 }
 
-func (d *diagnosis) schema() bool {
-	if err := CheckSchema(d.ctx, d.conn); err != nil {
-		d.add("schema", Bad, Sentence(err), "run: sender migrate (or a newer sender, if the schema is newer)")
-		return false
-	}
-	d.add("schema", OK, "fedsender is there and of this version", "")
-	return true
-}
-
 func (d *diagnosis) sequence() {
 	var source, table string
 	var cache int64
@@ -152,32 +184,14 @@ func (d *diagnosis) sequence() {
 	d.add("activity ids", OK, fmt.Sprintf("source %s, table %s, drawn one by one", source, table), "")
 }
 
-// rights are what a process does with each thing; the control functions run with the caller's own.
-func (d *diagnosis) rights() {
-	var missing []string
-	if !d.ask("rights", `
-		select coalesce(array_agg(m.privilege || ' on ' || m.name order by m.name, m.privilege), '{}')
-		from (values
-			('source_activity', 'select'), ('source_instance', 'select'), ('source_follower', 'select'), ('source_actor', 'select'),
-			('source_domain_list', 'select'), ('source_queue_state', 'select'), ('queue_state', 'update'),
-			('instance_health', 'insert'), ('instance_health', 'update'), ('dead_letter', 'insert'), ('doorbell', 'update'),
-			('feed', 'update'), ('process', 'insert'), ('process', 'update')
-		) as m (name, privilege)
-		join pg_class c on c.relnamespace = 'fedsender'::regnamespace and c.relname = m.name
-		where not has_table_privilege(c.oid, m.privilege)`, &missing) {
-		return
-	}
-	if len(missing) > 0 {
-		d.add("rights", Bad, "the role may not "+strings.Join(missing, ", "), "grant them, or run as the owner of schema fedsender")
-		return
-	}
-	d.add("rights", OK, "the role may read and write all that it needs", "")
-}
-
 func (d *diagnosis) locks() {
 	budget, err := LockBudget(d.ctx, d.conn)
+	if err != nil {
+		d.unknown("lock table", err)
+		return
+	}
 	var instances int
-	if err != nil || !d.ask("lock table", `select count(*) from fedsender.source_instance`, &instances) {
+	if !d.ask("lock table", `select count(*) from fedsender.source_instance`, &instances) {
 		return
 	}
 	if instances > budget {

@@ -32,7 +32,7 @@ func (d *diagnosis) senders() {
 		where a.datname = current_database() and a.application_name like 'fedsender:%'
 		order by a.pid`)
 	if err != nil {
-		d.add(what, Bad, "can't be found out: "+Sentence(err), "mend what the server says")
+		d.unknown(what, err)
 		return
 	}
 	defer rows.Close()
@@ -41,7 +41,7 @@ func (d *diagnosis) senders() {
 	for rows.Next() {
 		var s senderSession
 		if err := rows.Scan(&s.pid, &s.role, &s.silent, &s.mayEnd); err != nil {
-			d.add(what, Bad, "can't be found out: "+Sentence(err), "mend what the server says")
+			d.unknown(what, err)
 			return
 		}
 		running++
@@ -53,10 +53,16 @@ func (d *diagnosis) senders() {
 		}
 	}
 	rows.Close()
+	if err := rows.Err(); err != nil {
+		d.unknown(what, err)
+		return
+	}
 	for _, s := range hung {
 		d.hangs(s)
 	}
 	switch {
+	case running == 0:
+		d.add(what, Warn, "none runs: nothing is delivered", "start one: sender run")
 	case hidden > 0:
 		d.add(what, Warn, fmt.Sprintf("%d run; of %d of them it is hidden from this role whether they hang", running, hidden),
 			"grant pg_read_all_stats to the role, or run all as one role")

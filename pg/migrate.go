@@ -79,6 +79,8 @@ type Loss struct {
 // transaction of its own, and all views are one; what was interrupted is completed by calling it again. Processes
 // that call it together wait for each other. With Down it removes all that it ever made, in one transaction.
 //
+// Rows of tables that have one are made again where they are missing.
+//
 // conn must lead to the server itself, not through a transaction pooler. Errors match ErrSchemaNewer, ErrOtherSource,
 // ErrNotAllowed or ErrInUse where a person can do something about it; they say what.
 func Migrate(ctx context.Context, conn *pgx.Conn, opts MigrateOptions) (report Report, err error) {
@@ -189,7 +191,7 @@ func (m *migration) up(ctx context.Context) error {
 		return nil
 	}
 	if len(pending) == 0 && fresh {
-		return nil
+		return m.makeRows(ctx)
 	}
 	grants, err := m.grants(ctx)
 	if err != nil {
@@ -202,7 +204,10 @@ func (m *migration) up(ctx context.Context) error {
 		}
 		return err
 	}
-	return m.makeViews(ctx, views, grants)
+	if err := m.makeViews(ctx, views, grants); err != nil {
+		return err
+	}
+	return m.makeRows(ctx)
 }
 
 // load reads the migrations of the source; with a connection it makes the table for the version.

@@ -139,21 +139,22 @@ func (a *app) parseDSN(variable, dsn string) (*pgx.ConnConfig, error) {
 	return cfg, nil
 }
 
-// withDatabase connects, makes sure that the schema is the one of this program, and runs fn.
+// withDatabase connects, so that no statement takes longer than a person waits, makes sure that the schema is the one of this program, and runs fn.
 func (a *app) withDatabase(ctx context.Context, fn func(pool *pgxpool.Pool) error) error {
 	cfg, err := a.connConfig()
 	if err != nil {
 		return err
 	}
+	pg.BoundForPerson(cfg)
 	pool, err := pg.Open(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
 	if err := schemaMisuse(pg.CheckSchema(ctx, pool)); err != nil {
-		return err
+		return pg.ExplainTimeout(ctx, err, cfg)
 	}
-	return fn(pool)
+	return pg.ExplainTimeout(ctx, fn(pool), cfg)
 }
 
 // schemaMisuse makes wrong configuration of a schema that does not fit the program.

@@ -37,3 +37,12 @@ func TestStatus_SaysFirstWhichProcessHangs(t *testing.T) {
 	require.Regexp(t, `(?m)^goes .* leaving +909 +- `, out.String())
 	require.Regexp(t, `(?m)^hidden .* \? +0 +- `, out.String())
 }
+
+func TestStatus_SaysWhoHasLockedATable(t *testing.T) {
+	url, environment := migrated(t)
+	conn := fill(t, url)
+	execute(t, conn, `set application_name = 'psql'`)
+	execute(t, conn, `begin; lock table fedsender.instance in access exclusive mode`)
+	runProgram(t, environment, "status").requireOneLine(t, 1, "gave no answer in time: pid ",
+		"(psql, role postgres) holds up fedsender.instance (AccessExclusiveLock)", "to end it: select pg_terminate_backend(")
+}
