@@ -39,6 +39,7 @@ func (k *Keeper) observe(peers []Peer) (changed, late bool) {
 		slices.ContainsFunc(present, func(id string) bool { return !k.settling[id] && !slices.Contains(k.members, id) })
 	if k.noteSilent(peers) {
 		changed, late = true, true
+		k.leaveToOwners()
 	}
 	k.noteVanished(peers)
 	k.members = present
@@ -95,12 +96,17 @@ func (k *Keeper) end(p Peer, why error) {
 	}
 	if err == nil {
 		k.ring = true
+		k.leaveToOwners()
 		k.cfg.Log.Warn("ended the lease session of a process", "peer", p.ID, "pid", p.PID, "reason", why)
 	} else if !k.warned[p.ID] {
 		k.warned[p.ID] = true
 		k.complain("could not end the lease session of process "+p.ID+" ("+why.Error()+")", err)
 	}
 }
+
+// leaveToOwners takes nothing for a leftover for a while, because a session has just ended: its leases are free, and the
+// owners are about to ask for them.
+func (k *Keeper) leaveToOwners() { k.sweepAt = latest(k.sweepAt, time.Now().Add(leftoverAfter)) }
 
 // isSentinel says whether this process watches for the others. With nobody else there is nothing to watch: who joins rings.
 func (k *Keeper) isSentinel() bool {
