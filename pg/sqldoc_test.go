@@ -60,6 +60,10 @@ need the grants again:
 
 ` + "```sql\n" + senderGrants + "\n```" + `
 
+Where processes connect as several roles, each of these roles wants ` + "`pg_read_all_stats`" + `, without which it can't see that a
+process of another role hangs, and ` + "`pg_signal_backend` (`grant pg_signal_backend to sender`)" + `, without which it can't end
+that one's session: the instances then wait until somebody does. Among processes of one role neither is needed for that.
+
 ## Notifications
 
 | channel | rung by | when |

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -64,6 +65,25 @@ const (
 	// maxNameBytes leaves room for the rest of an application_name, which Postgres cuts at 63 bytes.
 	maxNameBytes = 48
 )
+
+type limits struct {
+	least, most int
+	zero        string // what 0 means; empty: nothing special
+}
+
+func (l limits) text() string {
+	if l.zero != "" {
+		return fmt.Sprintf("0 (%s) or at most %d", l.zero, l.most)
+	}
+	return fmt.Sprintf("from %d to %d", l.least, l.most)
+}
+
+// ranges are what whole numbers must be in.
+var ranges = map[string]limits{
+	"SENDER_MAX_IN_FLIGHT":              {1, maxMaxInFlight, ""},
+	"SENDER_MAX_IN_FLIGHT_PER_INSTANCE": {1, maxMaxPerInstance, ""},
+	"SENDER_MAX_LEASES":                 {0, math.MaxInt32, "no limit"}, // an instance's id is no larger
+}
 
 // ConfigError is a variable with a wrong value, or two that exclude each other.
 type ConfigError struct {
@@ -133,13 +153,19 @@ func (c *Config) check() error {
 }
 
 func (c *Config) checkNumbers() error {
+	for _, set := range []struct {
+		variable string
+		value    int
+	}{
+		{"SENDER_MAX_IN_FLIGHT", c.MaxInFlight},
+		{"SENDER_MAX_IN_FLIGHT_PER_INSTANCE", c.MaxInFlightPerInstance},
+		{"SENDER_MAX_LEASES", c.MaxLeases},
+	} {
+		if limits := ranges[set.variable]; set.value < limits.least || set.value > limits.most {
+			return wrong(set.variable, "must be %s, not %d", limits.text(), set.value)
+		}
+	}
 	switch {
-	case c.MaxInFlight < 1 || c.MaxInFlight > maxMaxInFlight:
-		return wrong("SENDER_MAX_IN_FLIGHT", "must be from 1 to %d, not %d", maxMaxInFlight, c.MaxInFlight)
-	case c.MaxInFlightPerInstance < 1 || c.MaxInFlightPerInstance > maxMaxPerInstance:
-		return wrong("SENDER_MAX_IN_FLIGHT_PER_INSTANCE", "must be from 1 to %d, not %d", maxMaxPerInstance, c.MaxInFlightPerInstance)
-	case c.MaxLeases < 0:
-		return wrong("SENDER_MAX_LEASES", "must be 0 (no limit) or more, not %d", c.MaxLeases)
 	case c.RequestTimeout < time.Second || c.RequestTimeout > 10*time.Minute:
 		return wrong("SENDER_REQUEST_TIMEOUT", "must be from 1s to 10m, not %s", c.RequestTimeout)
 	case c.ShutdownTimeout < time.Second || c.ShutdownTimeout > time.Hour:
@@ -248,6 +274,9 @@ func describe(err error, environment map[string]string) error {
 	}
 	field, _ := reflect.TypeFor[Config]().FieldByName(one.Name)
 	name := field.Tag.Get("env")
+	if errors.Is(one.Err, strconv.ErrRange) && one.Type.Kind() == reflect.Int {
+		return wrong(name, "must be %s, not %s", ranges[name].text(), environment[name])
+	}
 	return wrong(name, "must be %s, not %q", shapes[one.Type], environment[name])
 }
 

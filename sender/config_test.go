@@ -124,6 +124,23 @@ func TestConfig_PrintsNoSecret(t *testing.T) {
 	require.Contains(t, shown, "SENDER_MAX_IN_FLIGHT")
 }
 
+func TestParseConfig_SaysTheRangeOfWholeNumbers(t *testing.T) {
+	for variable, says := range map[string]string{
+		"SENDER_MAX_LEASES":    "must be 0 (no limit) or at most 2147483647, not 99999999999",
+		"SENDER_MAX_IN_FLIGHT": "must be from 1 to 65535, not 99999999999",
+	} {
+		_, err := sender.ParseConfig(map[string]string{variable: "99999999999"})
+		require.EqualError(t, err, variable+" "+says)
+	}
+}
+
+func TestMeant_IsTheNearestVariable(t *testing.T) {
+	require.Equal(t, "SENDER_MAX_LEASES", sender.Meant("SENDER_MAX_LEASE"))
+	require.Equal(t, "SENDER_MAX_IN_FLIGHT", sender.Meant("SENDER_MAX_INFLIGHT"))
+	require.Equal(t, "SENDER_NAME", sender.Meant("SENDER_NMAE"))
+	require.Empty(t, sender.Meant("SENDER_PASSENGER_LIST"))
+}
+
 func TestUnknown_FindsSlipsOfThePen(t *testing.T) {
 	require.Equal(t, []string{"SENDER_MAX_INFLIGHT"}, sender.Unknown(map[string]string{
 		"SENDER_MAX_INFLIGHT": "1", "SENDER_MAX_IN_FLIGHT": "1", "SENDER_ADMIN_TOKEN_FILE": "x",

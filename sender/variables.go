@@ -70,6 +70,41 @@ func Unknown(environment map[string]string) []string {
 	return unknown
 }
 
+// maxSlips is how many letters of a name may be wrong for it to be recognised.
+const maxSlips = 4
+
+// Meant returns the variable whose name is nearest to one that is not known; empty: none is near.
+func Meant(unknown string) (nearest string) {
+	least := maxSlips + 1
+	for _, v := range Variables() {
+		if d := slips(unknown, v.Name); d < least {
+			nearest, least = v.Name, d
+		}
+	}
+	return nearest
+}
+
+// slips counts the letters to insert, leave out or replace (Levenshtein distance).
+func slips(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0]++
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(row[j+1]+1, row[j]+1, replaced)
+		}
+	}
+	return row[len(b)]
+}
+
 // Bytes is a size. Its text is a number alone (bytes) or with KB, MB, GB (powers of 1000) or KiB, MiB, GiB (of 1024).
 type Bytes int64
 

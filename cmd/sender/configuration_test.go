@@ -202,7 +202,7 @@ func TestDatabase_ARoleWithoutSuperuserIsEnough(t *testing.T) {
 // requireRuns starts sender run, waits until it is ready, and ends it.
 func requireRuns(t *testing.T, environment []string) {
 	t.Helper()
-	cmd := command(t.Context(), append(environment, "SENDER_ADMIN_ADDR=127.0.0.1:0", "SENDER_LOG_FORMAT=json"), "run")
+	cmd := command(t.Context(), append(environment, "SENDER_ADMIN_ADDR=127.0.0.1:0", "SENDER_LOG_FORMAT=json", "SENDER_MAX_LEASE=5"), "run")
 	log, err := cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
@@ -216,6 +216,7 @@ func requireRuns(t *testing.T, environment []string) {
 	}
 	require.NoError(t, cmd.Wait(), said.String())
 	require.Contains(t, said.String(), "stopped; all is saved")
+	require.Contains(t, said.String(), "SENDER_MAX_LEASE is not known and does nothing; is SENDER_MAX_LEASES meant?")
 }
 
 func TestDoctor_FindsWhatIsWrong(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"strings"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
@@ -52,8 +51,12 @@ func (a *app) run(ctx context.Context) error {
 	log := newLog(a.err, config.LogFormat, config.LogLevel, a.redact())
 	slog.SetDefault(log)
 	config.Log, config.Version = log, programVersion()
-	if unknown := sender.Unknown(a.environment); len(unknown) > 0 {
-		log.Warn("these variables are not known and do nothing: " + strings.Join(unknown, ", "))
+	for _, name := range sender.Unknown(a.environment) {
+		if meant := sender.Meant(name); meant != "" {
+			log.Warn(name + " is not known and does nothing; is " + meant + " meant?")
+			continue
+		}
+		log.Warn(name + " is not known and does nothing; see sender run --help")
 	}
 	limitMemory(log)
 	err = sender.Run(ctx, config)
