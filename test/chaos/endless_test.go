@@ -10,15 +10,15 @@ import (
 // Without the deadline of the leases a process goes on with what it has read although the database has fallen silent, while
 // the server gives its leases to others. This shows that the checker tells, and that the deadline is what prevents it.
 func TestWithoutTheDeadlineTwoHoldersAreFound(t *testing.T) {
-	parallel(t)
+	beside(t)
 	t.Run("without", func(t *testing.T) {
-		parallel(t)
+		beside(t)
 		if found := silentDatabase(t, "noterm"); found == 0 {
 			t.Error("no two holders were found without the deadline: the checker can't fail")
 		}
 	})
 	t.Run("with", func(t *testing.T) {
-		parallel(t)
+		beside(t)
 		if found := silentDatabase(t, ""); found > 0 {
 			t.Error("two holders were found")
 		}

@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -56,6 +57,22 @@ func parallel(t *testing.T) {
 	t.Helper()
 	if !long {
 		t.Parallel()
+		slots <- struct{}{}
+		t.Cleanup(func() { <-slots })
+	}
+}
+
+// besides is how many tests that mostly wait may run beside each other.
+const besides = 6
+
+// slots are for tests that keep a processor busy.
+var slots = make(chan struct{}, runtime.GOMAXPROCS(0))
+
+// beside is parallel for tests that wait for most of their time, so that the number of processors is no measure.
+func beside(t *testing.T) {
+	t.Helper()
+	if !long {
+		t.Parallel()
 	}
 }
 
@@ -72,8 +89,7 @@ func TestMain(m *testing.M) {
 	binaryDir = dir
 	flag.Parse()
 	if !long {
-		// The short forms mostly wait for something, so the number of processors is no measure.
-		_ = flag.Set("test.parallel", "8") // there is such a flag
+		_ = flag.Set("test.parallel", strconv.Itoa(besides+cap(slots))) // there is such a flag
 	}
 	code := postgres.Main(m)
 	if err := errors.Join(bells.close(), os.RemoveAll(dir)); err != nil {

@@ -54,13 +54,13 @@ type storm struct {
 // cursors and pg_locks. FEDSENDER_CHAOS_SEED repeats the choices of a run, FEDSENDER_CHAOS_TIMES has each fault happen so
 // often, and FEDSENDER_CHAOS_TABLE names a file for the results. One fault: -run 'TestChaos/.*/kill'.
 func TestChaos(t *testing.T) {
-	parallel(t)
+	beside(t)
 	t.Logf("FEDSENDER_CHAOS_SEED=%d", seed())
 	var results table
 	t.Cleanup(func() { results.publish(t) })
 	for _, group := range groups() {
 		t.Run(group.name, func(t *testing.T) {
-			parallel(t)
+			beside(t)
 			s := newStorm(t, group.faults[0].stage)
 			for i := range group.faults {
 				f, whole := &group.faults[i], false

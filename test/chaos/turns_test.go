@@ -133,9 +133,9 @@ func TestLockTableIsFilledByOthers(t *testing.T) {
 	err = fleet.Until(ctx, "what is left is used", func() (bool, error) {
 		held, err := r.holders(ctx)
 		for _, count := range held {
-			return count >= 100, err
+			return err == nil && count >= 100, nil
 		}
-		return false, err
+		return false, nil // there may be no room for the locks of the question either
 	})
 	if err != nil {
 		t.Fatal(err)
