@@ -271,14 +271,7 @@ func (r *rig) stopAll(ctx context.Context) {
 
 func (r *rig) checkEnd(ctx context.Context) {
 	r.t.Helper()
-	// Who read the last activities only to find that nothing is meant for its instances need not have written that.
-	var behind int
-	err := r.DB.QueryRow(ctx, `
-		select count(*)
-		from (select domain, max(id) as last from (`+wanted+`) w group by domain) d
-		join fedsender.instance i using (domain)
-		join fedsender.queue_state q on q.instance_id = i.id
-		where q.last_successful_id < d.last`).Scan(&behind)
+	behind, err := r.behind(ctx)
 	if err != nil || behind > 0 {
 		r.t.Errorf("%d cursors would have something sent again (%v)", behind, err)
 	}
@@ -290,6 +283,18 @@ func (r *rig) checkEnd(ctx context.Context) {
 	if err != nil {
 		r.t.Error(err)
 	}
+}
+
+// behind is how many cursors have not passed the last activity for their instance. Who read the last activities only to
+// find that nothing is meant for its instances need not have written that.
+func (r *rig) behind(ctx context.Context) (count int, err error) {
+	err = r.DB.QueryRow(ctx, `
+		select count(*)
+		from (select domain, max(id) as last from (`+wanted+`) w group by domain) d
+		join fedsender.instance i using (domain)
+		join fedsender.queue_state q on q.instance_id = i.id
+		where q.last_successful_id < d.last`).Scan(&count)
+	return count, err
 }
 
 // someSender is one of those that run.
