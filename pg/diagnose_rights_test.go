@@ -68,13 +68,16 @@ func work(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		},
 		func() error {
-			_, err := pg.Save(ctx, tx, &pg.Saving{
+			batch, _, err := (&pg.Saving{
 				Checkpoints: []pg.Checkpoint{{InstanceID: 1, Cursor: 4, LastSuccessAt: &success}},
 				Passed:      pg.Passed{InstanceIDs: []int32{2}, Expected: []int64{0}, Cursor: 4},
 				Letters:     []pg.Letter{{ActivityID: 1, InstanceID: 1, Reason: "x"}},
 				Redelivered: []pg.Redelivery{{InstanceID: 1, ActivityID: 1}},
-			})
-			return err
+			}).Batch()
+			if err != nil {
+				return err
+			}
+			return tx.SendBatch(ctx, batch).Close()
 		},
 		func() error { _, _, err := pg.Prune(ctx, tx, time.Hour); return err },
 	} {

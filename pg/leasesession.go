@@ -83,15 +83,15 @@ func (s *LeaseSession) FellSilent() bool {
 	return !ended || errors.Is(cause, ErrReadOnly)
 }
 
-// Save runs fn in a transaction on the lease connection and commits it. fn must use the ctx that it is given, which
-// bounds the transaction to 2 s and does not end with the caller's: a statement that is broken off would cost every
-// lease. Parameters take their types from the statement, as with [ParseConfig]. After an error the transaction has not
-// happened, unless the session was lost in the commit; then the database says what is true.
-func (s *LeaseSession) Save(ctx context.Context, fn func(ctx context.Context, tx pgx.Tx) error) error {
+// Save runs the statements of batch on the lease connection, as one transaction and in one round trip. It is bounded to 2 s
+// and does not end with ctx: a statement that is broken off would cost every lease. Parameters take their types from
+// the statement, as with [ParseConfig]. After an error the transaction has not happened, unless the session was lost in
+// the commit; then the database says what is true.
+func (s *LeaseSession) Save(ctx context.Context, batch *pgx.Batch) error {
 	return s.call(ctx, "save", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseCallTimeout)
 		defer cancel()
-		return pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error { return fn(ctx, tx) })
+		return s.conn.SendBatch(ctx, batch).Close()
 	})
 }
 

@@ -77,7 +77,7 @@ func TestLeaseSession_TwoKeepersShareAndOneTakesOverWhenTheOtherIsTerminated(t *
 	require.Less(t, time.Since(began), time.Second)
 	require.False(t, a.keeper.Valid())
 	require.ErrorIs(t, receive(t, a.ended), lease.ErrLost)
-	require.Error(t, a.session.Save(t.Context(), func(context.Context, pgx.Tx) error { return nil }))
+	require.Error(t, a.session.Save(t.Context(), statements(`select 1`)))
 	heldBy(t, look, 200, b)
 	t.Logf("the other one had everything after %v", time.Since(began))
 
@@ -123,10 +123,7 @@ func TestLeaseSession_CallsFromManyGoroutinesTakeTurns(t *testing.T) {
 					err = fmt.Errorf("%d was not free", id)
 				}
 				failed <- err
-				failed <- s.Save(t.Context(), func(ctx context.Context, tx pgx.Tx) error {
-					_, err := tx.Exec(ctx, `select 1`)
-					return err
-				})
+				failed <- s.Save(t.Context(), statements(`select 1`))
 				_, err = s.Beat(t.Context())
 				failed <- err
 				failed <- s.Ring(t.Context(), "a")

@@ -2,7 +2,6 @@ package pg_test
 
 import (
 	"bytes"
-	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -39,10 +38,7 @@ func TestLeaseSession_HeartbeatSeesThatTheServerTakesNoWritesAnyMore(t *testing.
 	s := openLeaseSession(t, parse(t, dsn), "a")
 	_, err := s.Beat(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, s.Save(t.Context(), func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `set default_transaction_read_only = on`) // as a server that is told so has it
-		return err
-	}))
+	require.NoError(t, s.Save(t.Context(), statements(`set default_transaction_read_only = on`))) // as a server that is told so has it
 	_, err = s.Beat(t.Context())
 	require.ErrorIs(t, err, pg.ErrReadOnly)
 	require.ErrorIs(t, err, pg.ErrSessionLost)

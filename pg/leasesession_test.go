@@ -173,7 +173,7 @@ func seesWhyItEnded(t *testing.T, look *pgx.Conn, dsn string) bool {
 	require.ErrorIs(t, err, pg.ErrSessionLost)
 	require.False(t, s.FellSilent())
 	require.Less(t, time.Since(began), time.Second)
-	require.ErrorIs(t, s.Save(t.Context(), func(context.Context, pgx.Tx) error { return nil }), pg.ErrSessionLost)
+	require.ErrorIs(t, s.Save(t.Context(), statements(`select 1`)), pg.ErrSessionLost)
 	_, beat := s.Beat(t.Context())
 	require.ErrorIs(t, beat, pg.ErrSessionLost)
 	return strings.Contains(err.Error(), "57P01")
@@ -183,15 +183,13 @@ func TestLeaseSession_WaitSeesTheEndBesideACall(t *testing.T) {
 	dsn := postgres.Database(t)
 	s := openLeaseSession(t, parse(t, dsn), "a")
 	look := admin(t, dsn)
-	ended, inside, saved := waiting(t, s), make(chan struct{}), make(chan error, 1)
-	go func() {
-		saved <- s.Save(t.Context(), func(ctx context.Context, tx pgx.Tx) error {
-			close(inside)
-			_, err := tx.Exec(ctx, `select pg_sleep(1)`)
-			return err
-		})
-	}()
-	receive(t, inside)
+	ended, saved := waiting(t, s), make(chan error, 1)
+	go func() { saved <- s.Save(t.Context(), statements(`select pg_sleep(1)`)) }()
+	require.Eventually(t, func() bool {
+		var inside bool
+		err := look.QueryRow(t.Context(), `select wait_event is not distinct from 'PgSleep' from pg_stat_activity where pid = $1`, s.PID()).Scan(&inside)
+		return err == nil && inside
+	}, time.Minute, time.Millisecond)
 	terminate(t, look, s.PID())
 	require.ErrorIs(t, receive(t, ended), pg.ErrSessionLost)
 	require.ErrorIs(t, receive(t, saved), pg.ErrSessionLost)
@@ -253,41 +251,50 @@ func TestLeaseSession_SaveWritesAllOrNothingAndASlowStatementCostsNoLease(t *tes
 	look := admin(t, dsn)
 	_, err := look.Exec(t.Context(), `create table cursor (id int primary key, at bigint)`)
 	require.NoError(t, err)
-	insert := func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `insert into cursor select * from unnest($1::int[], $2::bigint[])`, []int32{1, 2}, []int64{10, 20})
-		return err
-	}
+	const insert = `insert into cursor values (1, 10), (2, 20)`
 	rows := func() (n int) {
 		require.NoError(t, look.QueryRow(t.Context(), `select count(*) from cursor`).Scan(&n))
 		return n
 	}
 
-	slow := s.Save(t.Context(), func(ctx context.Context, tx pgx.Tx) error {
-		if err := insert(ctx, tx); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, `select pg_sleep(1.8)`)
-		return err
-	})
+	slow := s.Save(t.Context(), statements(insert, `select pg_sleep(1.8)`))
 	require.ErrorContains(t, slow, "statement timeout")
 	require.NotErrorIs(t, slow, pg.ErrSessionLost)
 	require.Zero(t, rows())
-	stop := errors.New("changed my mind")
-	require.ErrorIs(t, s.Save(t.Context(), func(ctx context.Context, tx pgx.Tx) error { return errors.Join(insert(ctx, tx), stop) }), stop)
+	require.ErrorContains(t, s.Save(t.Context(), statements(insert, `select 1/0`)), "division by zero")
 	require.Zero(t, rows())
-	require.NoError(t, s.Save(t.Context(), insert))
+	unread := statements(insert)
+	stop := errors.New("can't read that")
+	unread.Queue(`select 1`).Query(func(pgx.Rows) error { return stop })
+	require.ErrorIs(t, s.Save(t.Context(), unread), stop)
+	require.Equal(t, 2, rows(), "what the answer was is too late to stop it")
+	_, err = look.Exec(t.Context(), `delete from cursor`)
+	require.NoError(t, err)
+	require.NoError(t, s.Save(t.Context(), statements(insert)))
 	require.Equal(t, 2, rows())
+}
+
+// statements is what a save runs.
+func statements(all ...string) *pgx.Batch {
+	batch := &pgx.Batch{}
+	for _, one := range all {
+		batch.Queue(one)
+	}
+	return batch
 }
 
 func TestLeaseSession_CallerThatGivesUpBreaksNoSaveOff(t *testing.T) {
 	s := openLeaseSession(t, parse(t, postgres.Database(t)), "a")
 	ctx, stop := context.WithCancel(t.Context())
-	require.NoError(t, s.Save(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	batch := &pgx.Batch{}
+	batch.Queue(`select 1`).Query(func(rows pgx.Rows) error {
 		stop()
-		_, err := tx.Exec(ctx, `select 1`)
-		return err
-	}))
-	require.ErrorIs(t, s.Save(ctx, func(context.Context, pgx.Tx) error { return nil }), context.Canceled)
+		rows.Close()
+		return rows.Err()
+	})
+	batch.Queue(`select pg_sleep(0.1)`)
+	require.NoError(t, s.Save(ctx, batch))
+	require.ErrorIs(t, s.Save(ctx, statements(`select 1`)), context.Canceled)
 	_, err := s.Beat(t.Context())
 	require.NoError(t, err)
 }
@@ -382,17 +389,17 @@ func TestLeaseSession_AsksTheServerToNoticeVanishedHosts(t *testing.T) {
 		"tcp_keepalives_idle": "6", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "2", "tcp_user_timeout": "10000",
 		"statement_timeout": "1500", "lock_timeout": "1000", "idle_in_transaction_session_timeout": "0", "idle_session_timeout": "0",
 	}
-	require.NoError(t, s.Save(t.Context(), func(ctx context.Context, tx pgx.Tx) error {
-		for name, value := range want {
-			var got string
-			if err := tx.QueryRow(ctx, `select setting from pg_settings where name = $1`, name).Scan(&got); err != nil && !errors.Is(err, pgx.ErrNoRows) {
-				return err
-			} else if err == nil && got != value {
-				t.Errorf("%s is %s", name, got)
+	batch := &pgx.Batch{}
+	for name, value := range want {
+		batch.Queue(`select setting from pg_settings where name = $1`, name).Query(func(rows pgx.Rows) error {
+			got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			if len(got) == 1 && got[0] != value {
+				t.Errorf("%s is %s", name, got[0])
 			}
-		}
-		return nil
-	}))
+			return err
+		})
+	}
+	require.NoError(t, s.Save(t.Context(), batch))
 	require.NoError(t, s.Leave(t.Context()))
 	require.True(t, peer(t, s, strings.Repeat("i", 30)).Leaving, "the longest id is cut")
 }

@@ -61,48 +61,44 @@ func (s *Saving) Empty() bool {
 	return len(s.Checkpoints)+len(s.Passed.InstanceIDs)+len(s.Letters)+len(s.Redelivered) == 0
 }
 
-// Save writes it all in tx, in four statements at most, and returns the instances whose cursor was written. The
-// cursor of one that is missing was moved by somebody else. Letters for rows that are gone are dropped with them.
-func Save(ctx context.Context, tx pgx.Tx, s *Saving) (saved map[int32]bool, err error) {
-	if err := saveLetters(ctx, tx, s.Letters); err != nil {
-		return nil, err
-	}
-	if err := deleteRedeliveries(ctx, tx, s.Redelivered); err != nil {
-		return nil, err
-	}
+// Batch is what writes it all, in four statements at most: one round trip, because a database that is far away must not
+// keep settled deliveries unsaved for several. Sent outside a transaction it is one. Once that is committed, saved has the
+// instances whose cursor was written. The cursor of one that is missing was moved by somebody else. Letters for rows that
+// are gone are dropped with them.
+func (s *Saving) Batch() (batch *pgx.Batch, saved map[int32]bool, err error) {
+	batch = &pgx.Batch{}
 	saved = make(map[int32]bool, len(s.Checkpoints)+len(s.Passed.InstanceIDs))
-	note := func(rows pgx.Rows, err error) error {
-		ids, err := collect("save cursors", rows, err, pgx.RowTo[int32])
+	note := func(rows pgx.Rows) error {
+		ids, err := collect("save cursors", rows, nil, pgx.RowTo[int32])
 		for _, id := range ids {
 			saved[id] = true
 		}
 		return err
 	}
+	s.queueLetters(batch)
+	s.queueRedeliveries(batch)
 	if p := &s.Passed; len(p.InstanceIDs) > 0 {
-		err := note(tx.Query(ctx, `select fedsender.pass_cursors($1, $2, $3, $4)`, p.InstanceIDs, p.Expected, p.Cursor, p.PublishedAt))
+		batch.Queue(`select fedsender.pass_cursors($1, $2, $3, $4)`, p.InstanceIDs, p.Expected, p.Cursor, p.PublishedAt).Query(note)
+	}
+	if len(s.Checkpoints) > 0 {
+		text, err := json.Marshal(s.Checkpoints)
 		if err != nil {
-			return nil, err
+			return nil, nil, fmt.Errorf("save cursors: %w", err)
 		}
+		batch.Queue(`select fedsender.save_checkpoints($1::text::jsonb)`, string(text)).Query(note)
 	}
-	if len(s.Checkpoints) == 0 {
-		return saved, nil
-	}
-	text, err := json.Marshal(s.Checkpoints)
-	if err != nil {
-		return nil, fmt.Errorf("save cursors: %w", err)
-	}
-	return saved, note(tx.Query(ctx, `select fedsender.save_checkpoints($1::text::jsonb)`, string(text)))
+	return batch, saved, nil
 }
 
-func saveLetters(ctx context.Context, tx pgx.Tx, letters []Letter) error {
-	if len(letters) == 0 {
-		return nil
+func (s *Saving) queueLetters(batch *pgx.Batch) {
+	n := len(s.Letters)
+	if n == 0 {
+		return
 	}
-	n := len(letters)
 	activities, instances, inboxes, reasons := make([]int64, n), make([]*int32, n), make([]*string, n), make([]string, n)
 	statuses, attempts, firsts, lasts := make([]*int32, n), make([]int32, n), make([]time.Time, n), make([]time.Time, n)
-	for i := range letters {
-		l := &letters[i]
+	for i := range s.Letters {
+		l := &s.Letters[i]
 		activities[i], reasons[i], attempts[i], firsts[i], lasts[i] = l.ActivityID, l.Reason, int32(l.Attempts), l.FirstAt, l.LastAt
 		if l.InstanceID != 0 {
 			instances[i] = &l.InstanceID
@@ -115,7 +111,7 @@ func saveLetters(ctx context.Context, tx pgx.Tx, letters []Letter) error {
 			statuses[i] = &status
 		}
 	}
-	_, err := tx.Exec(ctx, `
+	batch.Queue(`
 		insert into fedsender.dead_letter
 		  (activity_id, instance_id, inbox, reason, http_status, attempts, first_at, last_at)
 		select v.*
@@ -123,29 +119,34 @@ func saveLetters(ctx context.Context, tx pgx.Tx, letters []Letter) error {
 		  as v(activity_id, instance_id, inbox, reason, http_status, attempts, first_at, last_at)
 		where v.instance_id is null or exists (select from fedsender.source_instance i where i.id = v.instance_id)
 		on conflict (activity_id, coalesce(instance_id, 0), md5(coalesce(inbox, ''))) do nothing`,
-		activities, instances, inboxes, reasons, statuses, attempts, firsts, lasts)
-	if err != nil {
-		return fmt.Errorf("save dead letters: %w", err)
-	}
-	return nil
+		activities, instances, inboxes, reasons, statuses, attempts, firsts, lasts).Query(failing("save dead letters"))
 }
 
-func deleteRedeliveries(ctx context.Context, tx pgx.Tx, done []Redelivery) error {
-	if len(done) == 0 {
-		return nil
+func (s *Saving) queueRedeliveries(batch *pgx.Batch) {
+	n := len(s.Redelivered)
+	if n == 0 {
+		return
 	}
-	instances, activities, inboxes := make([]int32, len(done)), make([]int64, len(done)), make([]string, len(done))
-	for i, r := range done {
+	instances, activities, inboxes := make([]int32, n), make([]int64, n), make([]string, n)
+	for i, r := range s.Redelivered {
 		instances[i], activities[i], inboxes[i] = r.InstanceID, r.ActivityID, r.Inbox
 	}
-	_, err := tx.Exec(ctx, `
+	batch.Queue(`
 		delete from fedsender.redelivery r
 		using unnest($1::int[], $2::bigint[], $3::text[]) as v(instance_id, activity_id, inbox)
-		where r.instance_id = v.instance_id and r.activity_id = v.activity_id and r.inbox = v.inbox`, instances, activities, inboxes)
-	if err != nil {
-		return fmt.Errorf("delete redeliveries: %w", err)
+		where r.instance_id = v.instance_id and r.activity_id = v.activity_id and r.inbox = v.inbox`,
+		instances, activities, inboxes).Query(failing("delete redeliveries"))
+}
+
+// failing says in the error of a statement without rows what it was for.
+func failing(what string) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		rows.Close()
+		if err := rows.Err(); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		return nil
 	}
-	return nil
 }
 
 // PublishHorizon says that some process has dealt with everything up to id.

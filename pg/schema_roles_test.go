@@ -147,14 +147,13 @@ func TestRoles_SenderNeedNotOwnTheSchema(t *testing.T) {
 	require.NoError(t, err)
 	_, _, err = pg.Prune(ctx, conn, 1)
 	require.NoError(t, err)
-	require.NoError(t, pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		_, err := pg.Save(ctx, tx, &pg.Saving{
-			Checkpoints: []pg.Checkpoint{{InstanceID: 1, Cursor: 4}},
-			Letters:     []pg.Letter{{ActivityID: 1, InstanceID: 1, Reason: "x"}},
-			Redelivered: []pg.Redelivery{{InstanceID: 1, ActivityID: 1}},
-		})
-		return err
-	}))
+	batch, _, err := (&pg.Saving{
+		Checkpoints: []pg.Checkpoint{{InstanceID: 1, Cursor: 4}},
+		Letters:     []pg.Letter{{ActivityID: 1, InstanceID: 1, Reason: "x"}},
+		Redelivered: []pg.Redelivery{{InstanceID: 1, ActivityID: 1}},
+	}).Batch()
+	require.NoError(t, err)
+	require.NoError(t, conn.SendBatch(ctx, batch).Close())
 	require.NoError(t, pg.Pause(ctx, conn, "one.example", state(t, owner, 1).PausedUntil))
 	_, err = pg.Replay(ctx, conn, "one.example", state(t, owner, 1).PausedUntil)
 	require.NoError(t, err)

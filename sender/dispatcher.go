@@ -165,7 +165,7 @@ func (d *dispatcher) dispatch() {
 			return
 		}
 		s.queued = false
-		if s.dropped || s.draining {
+		if s.dropped || s.draining || s.late() { // noteSaved looks at those that were late
 			continue
 		}
 		delivery, ok := s.worker.Next(now)
@@ -214,6 +214,9 @@ func (d *dispatcher) finish(s *slot, delivery worker.Delivery, outcome worker.Ou
 	}
 	if !s.dropped {
 		s.worker.Done(now, delivery, outcome)
+		if s.unsavedSince.IsZero() && s.worker.Version() != s.savedVersion {
+			s.unsavedSince = time.Now()
+		}
 		d.look(s, now)
 	}
 	if s.handover != nil && s.inFlight == 0 {

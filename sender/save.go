@@ -6,15 +6,18 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/sourcegraph/conc"
 
 	"github.com/fedsender/fedsender/pg"
 )
 
 const (
-	// saveEvery is the longest that a settled delivery is in no cursor.
+	// saveEvery is the longest that a settled delivery is in no cursor while others start: saves begin early enough for
+	// that, and where they take too long, or fail, nothing more is sent to the instance until one succeeds. So what a
+	// process that dies has sent in vain is a second of deliveries and what was in flight, however slow the database is.
 	saveEvery = time.Second
+	// saveLull is left between saves that take longer than that.
+	saveLull = saveEvery / 10
 	// idleEvery is the longest that a cursor stays behind where nothing was meant for the instance. Each save takes
 	// a part of them.
 	idleEvery = 60
@@ -33,9 +36,10 @@ type saving struct {
 	pg.Saving
 	slots   []*slot // those of Checkpoints
 	version []uint64
-	passed  []*slot // those of Passed
-	horizon int64   // 0: not all letters up to it are in this save
-	more    bool    // it is not all
+	at      time.Time // an outcome that came later is not in it
+	passed  []*slot   // those of Passed
+	horizon int64     // 0: not all letters up to it are in this save
+	more    bool      // it is not all
 }
 
 // addLetter notes an activity that nobody can take, or an inbox that names no server.
@@ -52,7 +56,7 @@ func (d *dispatcher) addLetter(activityID int64, inbox, reason string) {
 func (d *dispatcher) takeSaving(ids []int32, turn int) (*saving, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	v := &saving{}
+	v := &saving{at: time.Now()}
 	if letters := d.unsaved.Letters; len(letters) > maxLetters {
 		v.Letters, d.unsaved.Letters, v.more = letters[:maxLetters:maxLetters], letters[maxLetters:], true
 		return v, nil
@@ -168,6 +172,8 @@ func optional(t time.Time) *time.Time {
 func (d *dispatcher) noteSaved(v *saving, saved map[int32]bool) (moved []int32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	defer d.dispatch()
+	now := clock()
 	d.noteRedelivered(v.Redelivered)
 	for i, s := range v.slots {
 		if s.dropped {
@@ -177,7 +183,14 @@ func (d *dispatcher) noteSaved(v *saving, saved map[int32]bool) (moved []int32) 
 			moved = append(moved, s.id)
 			continue
 		}
-		s.savedCursor, s.savedVersion = v.Checkpoints[i].Cursor, v.version[i]
+		late := s.late()
+		s.savedCursor, s.savedVersion, s.unsavedSince = v.Checkpoints[i].Cursor, v.version[i], time.Time{}
+		if s.worker.Version() != s.savedVersion {
+			s.unsavedSince = v.at
+		}
+		if late {
+			d.look(s, now)
+		}
 		d.cursors[s.id] = s.savedCursor
 		d.spoil(s.id)
 	}
@@ -234,11 +247,7 @@ func (e *engine) saveSome(ctx context.Context, ids []int32, turn int) (more bool
 		return false, nil, err
 	}
 	if !v.Empty() {
-		saved := map[int32]bool{}
-		err := session.Save(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
-			saved, err = pg.Save(ctx, tx, &v.Saving)
-			return err
-		})
+		saved, err := e.write(ctx, session, v)
 		if err != nil {
 			e.dispatcher.giveBack(v)
 			return false, nil, fmt.Errorf("write cursors: %w", err)
@@ -251,6 +260,14 @@ func (e *engine) saveSome(ctx context.Context, ids []int32, turn int) (more bool
 		e.publish(ctx, v.horizon)
 	}
 	return v.more, moved, nil
+}
+
+func (e *engine) write(ctx context.Context, session *pg.LeaseSession, v *saving) (saved map[int32]bool, err error) {
+	batch, saved, err := v.Batch()
+	if err != nil {
+		return nil, err
+	}
+	return saved, session.Save(ctx, batch)
 }
 
 // publish tells the others, and those who start later, up to where everything has been dealt with. The next save makes
@@ -268,22 +285,25 @@ func (e *engine) publish(ctx context.Context, horizon int64) {
 	e.published = horizon
 }
 
-// runSaves saves each second until ctx ends. What fails is tried again: Save drops nothing that is not void anyhow.
+// runSaves saves until ctx ends, so often that what settles right after one save began is written by the next within
+// saveEvery. What fails is tried again: Save drops nothing that is not void anyhow.
 func (e *engine) runSaves(ctx context.Context) {
 	var beside conc.WaitGroup
 	defer beside.Wait()
 	beside.Go(func() { e.runRedeliveries(ctx) })
-	ticker := time.NewTicker(saveEvery)
-	defer ticker.Stop()
+	timer := time.NewTimer(saveEvery)
+	defer timer.Stop()
 	for turn := 0; ; turn = (turn + 1) % idleEvery {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-timer.C:
 		}
+		began := time.Now()
 		if err := e.save(ctx, nil, turn); err != nil {
-			e.troubled(ctx, "could not write cursors; trying again", err)
+			e.troubled(ctx, "could not write cursors; trying again, and sending nothing more to their instances until then", err)
 		}
+		timer.Reset(max(saveEvery-2*time.Since(began), saveLull))
 	}
 }
 

@@ -38,8 +38,14 @@ type slot struct {
 
 	redelivering map[int64]pg.Redelivery // by activity: what the worker was offered and is still in the database
 
-	savedCursor  int64  // as the database has it
-	savedVersion uint64 // of the worker's state
+	savedCursor  int64     // as the database has it
+	savedVersion uint64    // of the worker's state
+	unsavedSince time.Time // an outcome that the database does not have is not older; zero: it has all
+}
+
+// late says that nothing may start: if the process died, more would be sent again than was promised.
+func (s *slot) late() bool {
+	return !s.unsavedSince.IsZero() && time.Since(s.unsavedSince) >= saveEvery
 }
 
 // endless is the end of a block: the lists tell when it is over.

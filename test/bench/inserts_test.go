@@ -58,8 +58,8 @@ func (b *bench) settled() {
 // price is what the application's inserts a second are in three worlds.
 type price struct{ bare, trigger, senders float64 }
 
-// price measures the three worlds in turn, several times, because a machine is not equally fast at all times; the senders
-// are stopped and frozen with SIGSTOP never: they start anew for each turn.
+// price measures the three worlds in turn, several times, because a machine is not equally fast at all times. Each turn
+// begins with another world: the table grows, and with it what an insert costs.
 func (b *bench) price(rounds, senders int, span time.Duration) price {
 	b.tb.Helper()
 	exec := func(sql string) {
@@ -68,28 +68,40 @@ func (b *bench) price(rounds, senders int, span time.Duration) price {
 		}
 	}
 	var p price
-	for range rounds {
-		exec(`update fedsender.doorbell set armed = false`)
-		exec(`alter table fedsender.activity disable trigger ring`)
-		p.bare += b.inserts(span) / float64(rounds)
-		exec(`alter table fedsender.activity enable trigger ring`)
-		p.trigger += b.inserts(span) / float64(rounds)
-		running := b.start(senders)
-		b.settled()
-		p.senders += b.inserts(span) / float64(rounds)
-		for _, s := range running {
-			if err := s.Stop(b.ctx); err != nil {
-				b.tb.Fatal(err)
+	worlds := []func(){
+		func() {
+			exec(`update fedsender.doorbell set armed = false`)
+			exec(`alter table fedsender.activity disable trigger ring`)
+			p.bare += b.inserts(span) / float64(rounds)
+			exec(`alter table fedsender.activity enable trigger ring`)
+		},
+		func() {
+			exec(`update fedsender.doorbell set armed = false`)
+			p.trigger += b.inserts(span) / float64(rounds)
+		},
+		func() {
+			running := b.start(senders)
+			b.settled()
+			p.senders += b.inserts(span) / float64(rounds)
+			for _, s := range running {
+				if err := s.Stop(b.ctx); err != nil {
+					b.tb.Fatal(err)
+				}
 			}
+		},
+	}
+	for round := range rounds {
+		for i := range worlds {
+			worlds[(round+i)%len(worlds)]()
 		}
 	}
 	return p
 }
 
 func BenchmarkInserts(b *testing.B) {
-	rounds, instances := 2, 30_000
+	rounds, instances := 3, 30_000
 	if long() {
-		rounds = 5
+		rounds = 6
 	}
 	bench := newBench(b, fleet.Seeding{Actors: 1, Instances: instances, Followers: func(int, int) bool { return false }})
 	p := bench.price(rounds, 4, 8*time.Second)
