@@ -1,8 +1,10 @@
 package pg
 
 import (
+	"fmt"
 	"io/fs"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -26,8 +28,8 @@ func released(t *testing.T, source string, later map[string]string) {
 		require.NoError(t, err)
 		files[name] = &fstest.MapFile{Data: []byte(strings.ReplaceAll(string(text), "'native'::text", "'"+source+"'::text"))}
 	}
-	for name, text := range later {
-		files[name] = &fstest.MapFile{Data: []byte(text)}
+	for i, name := range slices.Sorted(maps.Keys(later)) {
+		files[fmt.Sprintf("%03d_%s", len(names)+1+i, name)] = &fstest.MapFile{Data: []byte(later[name])}
 	}
 	before := maps.Clone(sources)
 	sources[source] = files
@@ -56,12 +58,12 @@ func TestMigrate_UpgradesAFilledDatabaseOneTransactionAMigration(t *testing.T) {
 		grant select on fedsender.instance_status to pg_monitor`)
 
 	later := map[string]string{
-		"008_later.sql": `
+		"a_later.sql": `
 			drop view fedsender.queue_summary, fedsender.retry_schedule, fedsender.recent_error, fedsender.instance_status;
 			alter table fedsender.dead_letter alter column reason type varchar;
 			---- create above / drop below ----
 			alter table fedsender.dead_letter alter column reason type text;`,
-		"009_broken.sql": `
+		"b_broken.sql": `
 			alter table fedsender.actor add column half_done int;
 			select 1 / 0;
 			---- create above / drop below ----`,
@@ -69,14 +71,14 @@ func TestMigrate_UpgradesAFilledDatabaseOneTransactionAMigration(t *testing.T) {
 	released(t, source, later)
 	require.ErrorIs(t, CheckSchema(ctx, conn), ErrSchemaOlder)
 	report, err = Migrate(ctx, conn, MigrateOptions{Source: source})
-	require.ErrorContains(t, err, "009_broken.sql: ERROR: division by zero")
+	require.ErrorContains(t, err, "b_broken.sql: ERROR: division by zero")
 	assert.Equal(t, first, report.From)
 	assert.Equal(t, first+1, report.To, "what was complete stays")
 	var granted bool
 	require.NoError(t, conn.QueryRow(ctx, `select has_table_privilege('pg_monitor', 'fedsender.instance_status', 'select')`).Scan(&granted))
 	assert.True(t, granted, "the views that it dropped are there again")
 
-	later["009_broken.sql"] = strings.Replace(later["009_broken.sql"], "1 / 0", "1 / 1", 1) + `alter table fedsender.actor drop column half_done`
+	later["b_broken.sql"] = strings.Replace(later["b_broken.sql"], "1 / 0", "1 / 1", 1) + `alter table fedsender.actor drop column half_done`
 	released(t, source, later)
 	report, err = Migrate(ctx, conn, MigrateOptions{}) // the source is known
 	require.NoError(t, err)
@@ -105,7 +107,7 @@ func TestMigrate_KeepsTheGrantsOnViewsThatAMigrationDropped(t *testing.T) {
 	require.NoError(t, err)
 	_, err = conn.Exec(ctx, `grant select on fedsender.instance_status to pg_monitor, public`)
 	require.NoError(t, err)
-	released(t, source, map[string]string{"008_later.sql": `drop view fedsender.queue_summary, fedsender.retry_schedule, fedsender.instance_status`})
+	released(t, source, map[string]string{"a_later.sql": `drop view fedsender.queue_summary, fedsender.retry_schedule, fedsender.instance_status`})
 	_, err = Migrate(ctx, conn, MigrateOptions{})
 	require.NoError(t, err)
 	var grants string
