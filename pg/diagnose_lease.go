@@ -35,11 +35,15 @@ func diagnoseLease(ctx context.Context, cfg *pgx.ConnConfig, here ServerID) []Fi
 			Mend: "set SENDER_LEASE_DATABASE_URL to a direct connection",
 		}
 	}
-	if there, err := ReadServerID(ctx, conn); err == nil && here != (ServerID{}) && there != here {
+	there, err := ReadServerID(ctx, conn)
+	if err == nil && here != (ServerID{}) && !there.Is(here) {
 		return append(findings, Finding{
 			What: what, Verdict: Bad, Says: "it leads to another server or database than DATABASE_URL: nothing is sent",
 			Mend: "make DATABASE_URL and SENDER_LEASE_DATABASE_URL lead to the same primary",
 		})
+	}
+	if err == nil && here.NamesSystem() && !there.NamesSystem() {
+		findings = append(findings, namelessFinding(ctx, conn, what))
 	}
 	return append(findings, diagnoseSettings(ctx, conn)...)
 }

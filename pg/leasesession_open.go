@@ -64,6 +64,7 @@ func OpenLeaseSession(ctx context.Context, config *pgx.ConnConfig, id string, ma
 		return nil, Explain(err, config)
 	}
 	s := &LeaseSession{id: id, name: name, log: log, conn: conn, turn: make(chan struct{}, 1)}
+	s.server, _ = examined(conn.PgConn()) // by leaseConfig at the latest
 	s.alive, s.lose = context.WithCancelCause(context.WithoutCancel(ctx))
 	if err := s.prepare(ctx); err != nil {
 		s.Close()
@@ -100,9 +101,8 @@ func (s *LeaseSession) prepare(ctx context.Context) error {
 				pg_backend_pid(),
 				current_setting('server_version_num')::int,
 				set_config('fedsender.lease_session', $1, false),
-				set_config('application_name', $2, false), `+ // once more: a pooler may not pass it on
-			serverIDColumns,
-			s.id, s.name.String()).Scan(append([]any{&s.pid, &version, nil, nil}, s.server.fields()...)...)
+				set_config('application_name', $2, false)`, // once more: a pooler may not pass it on
+			s.id, s.name.String()).Scan(&s.pid, &version, nil, nil)
 	})
 	if err != nil {
 		return err

@@ -19,35 +19,67 @@ var (
 )
 
 // ServerID tells one run of one server, and the database on it, from all others, whether or not a pooler stands between.
+// The address is no part of it: a pooler may reach the same server by another one.
 type ServerID struct {
-	System   string // of a primary and its standbys together
-	Timeline int64  // which a promotion raises (Postgres manual, section 26.3.5)
+	System   string // of a primary and its standbys together; empty where the server does not say it
+	Timeline int64  // which a promotion raises (Postgres manual, section 26.3.5); 0 where the server does not say it
 	Started  int64  // in microseconds of the Unix time: no two servers start in the same one
 	Database uint32
 }
 
+// NamesSystem tells that the server says to which system and timeline it belongs. Some services let nobody ask; there
+// [ServerID.Replaces] can't tell.
+func (id ServerID) NamesSystem() bool { return id.System != "" }
+
+// Is tells that both are the same database on the same run of a server. One role may be told more of it than another.
+func (id ServerID) Is(other ServerID) bool {
+	if !id.NamesSystem() || !other.NamesSystem() {
+		return id.Started == other.Started && id.Database == other.Database
+	}
+	return id == other
+}
+
 // Replaces tells that id is a primary by which other was replaced, directly or not.
 func (id ServerID) Replaces(other ServerID) bool {
-	return id.System == other.System && id.Timeline > other.Timeline
+	return id.NamesSystem() && id.System == other.System && id.Timeline > other.Timeline
 }
 
 const (
 	// The log's file is named by the timeline. The control file learns of a promotion only at the next checkpoint.
-	serverIDColumns = `
+	systemColumns = `
 		(select system_identifier::text from pg_control_system()),
 		case when pg_is_in_recovery() then 0
-			else ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint end,
+			else ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint end`
+	runColumns = `
 		(extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint,
 		(select oid from pg_database where datname = current_database())`
+	serverIDColumns = systemColumns + `,` + runColumns
+	// serverIDRest is for a server that refuses systemColumns.
+	serverIDRest  = `'', 0::bigint,` + runColumns
 	takesNoWrites = `pg_is_in_recovery() or current_setting('transaction_read_only')::bool`
 )
 
-// ReadServerID says which server the connection leads to.
+// systemFunctions are what systemColumns call and a service may refuse.
+var systemFunctions = []string{"pg_control_system()", "pg_walfile_name(pg_lsn)", "pg_current_wal_insert_lsn()"}
+
+// ReadServerID says which server the connection leads to. q must not be in a transaction: a statement may be refused.
 func ReadServerID(ctx context.Context, q Querier) (id ServerID, err error) {
-	if err := q.QueryRow(ctx, `select `+serverIDColumns).Scan(id.fields()...); err != nil {
+	err = q.QueryRow(ctx, `select `+serverIDColumns).Scan(id.fields()...)
+	if isRefusedFunction(err) {
+		err = q.QueryRow(ctx, `select `+serverIDRest).Scan(id.fields()...)
+	}
+	if err != nil {
 		return id, fmt.Errorf("ask which server this is: %w", err)
 	}
 	return id, nil
+}
+
+// isRefusedFunction tells that the server has a function not at all, or not for us.
+func isRefusedFunction(err error) bool {
+	const undefinedFunction, featureNotSupported = "42883", "0A000"
+	var server *pgconn.PgError
+	return errors.As(err, &server) &&
+		(server.Code == insufficientPrivilege || server.Code == undefinedFunction || server.Code == featureNotSupported)
 }
 
 func (id *ServerID) fields() []any { return []any{&id.System, &id.Timeline, &id.Started, &id.Database} }
@@ -68,9 +100,18 @@ func Confine(cfg *pgx.ConnConfig, admit func(ServerID) error) {
 	}
 }
 
-// examine finds out which server it is. Its error is ErrReadOnly where that takes no writes.
+// examinedKey is where a connection keeps which server it leads to.
+const examinedKey = "fedsender server"
+
+// examine finds out which server it is, once for each connection. Its error is ErrReadOnly where that takes no writes.
 func examine(ctx context.Context, conn *pgconn.PgConn) (id ServerID, err error) {
+	if id, done := examined(conn); done {
+		return id, nil
+	}
 	answer := conn.ExecParams(ctx, `select `+takesNoWrites+`, `+serverIDColumns, nil, nil, nil, nil).Read()
+	if isRefusedFunction(answer.Err) {
+		answer = conn.ExecParams(ctx, `select `+takesNoWrites+`, `+serverIDRest, nil, nil, nil, nil).Read()
+	}
 	switch {
 	case answer.Err != nil:
 		return id, unanswered(answer.Err)
@@ -79,12 +120,19 @@ func examine(ctx context.Context, conn *pgconn.PgConn) (id ServerID, err error) 
 	case string(answer.Rows[0][0]) == "t":
 		return id, ErrReadOnly
 	}
-	for i, field := range id.fields() {
-		if _, err := fmt.Sscan(string(answer.Rows[0][i+1]), field); err != nil {
+	id.System = string(answer.Rows[0][1])
+	for i, field := range id.fields()[1:] {
+		if _, err := fmt.Sscan(string(answer.Rows[0][i+2]), field); err != nil {
 			return id, fmt.Errorf("read which server this is: %w", err)
 		}
 	}
+	conn.CustomData()[examinedKey] = id
 	return id, nil
+}
+
+func examined(conn *pgconn.PgConn) (id ServerID, done bool) {
+	id, done = conn.CustomData()[examinedKey].(ServerID)
+	return id, done
 }
 
 // LeadsElsewhere tells of the error of a connection attempt that every host answered, and that the server of the lease

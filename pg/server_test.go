@@ -57,3 +57,77 @@ func TestLeadsElsewhere_OnlyWhenEveryHostAnswered(t *testing.T) {
 }
 
 func itoa(port uint16) string { return strconv.Itoa(int(port)) }
+
+// TestServerID_IsMadeOfWhatIsLeftWhereFunctionsAreRefused has one database whose functions nobody may call.
+func TestServerID_IsMadeOfWhatIsLeftWhereFunctionsAreRefused(t *testing.T) {
+	owner := migrated(t)
+	whole, err := pg.ReadServerID(t.Context(), owner)
+	require.NoError(t, err)
+	conn := role(t, owner, "sender")
+	grant(t, owner, conn, senderGrants)
+	name := conn.Config().User
+	identity := func() pg.Finding {
+		found := finding(t, conn.Config(), "server identity")
+		require.Len(t, found, 1)
+		return found[0]
+	}
+	require.Equal(t, pg.OK, identity().Verdict)
+	functions := []string{"pg_control_system()", "pg_current_wal_insert_lsn()", "pg_walfile_name(pg_lsn)"}
+	for _, function := range functions {
+		t.Run(function, func(t *testing.T) {
+			execute(t, owner, `revoke execute on function `+function+` from public`)
+			defer execute(t, owner, `grant execute on function `+function+` to public`)
+			var seen pg.ServerID
+			config := conn.Config().Copy()
+			pg.Confine(config, func(id pg.ServerID) error { seen = id; return nil })
+			session := openLeaseSession(t, config, "managed")
+			require.False(t, seen.NamesSystem())
+			require.Equal(t, whole.Started, seen.Started)
+			require.Equal(t, seen, session.Server())
+			require.True(t, seen.Is(whole), "another role is told more")
+			require.True(t, whole.Is(seen))
+			reached, err := pg.ReadServerID(t.Context(), conn)
+			require.NoError(t, err)
+			require.Equal(t, seen, reached)
+			found := identity()
+			require.Equal(t, pg.Warn, found.Verdict)
+			require.Contains(t, found.Says, "replaced")
+			require.Equal(t, "grant execute on function "+function+" to "+name, found.Mend)
+			var ofLeases []string
+			for _, f := range pg.Diagnose(t.Context(), owner.Config(), conn.Config()) {
+				if f.What == "lease connection" {
+					ofLeases = append(ofLeases, f.Mend)
+				}
+			}
+			require.Contains(t, ofLeases, found.Mend, "two roles on one server are told different things")
+			execute(t, owner, found.Mend)
+			require.Equal(t, pg.OK, identity().Verdict)
+			execute(t, owner, `revoke execute on function `+function+` from `+name)
+		})
+	}
+	elsewhere, later := whole, whole
+	elsewhere.System, elsewhere.Started = "", whole.Started+1
+	require.False(t, elsewhere.Is(whole))
+	later.System, later.Timeline = "", whole.Timeline+1
+	require.False(t, later.Replaces(elsewhere), "two that do not say their system may have nothing in common")
+}
+
+// TestConfine_LooksAtAConnectionOnce takes away between two looks what the second would need.
+func TestConfine_LooksAtAConnectionOnce(t *testing.T) {
+	owner := migrated(t)
+	config := role(t, owner, "sender").Config().Copy()
+	var seen []pg.ServerID
+	note := func(id pg.ServerID) error {
+		seen = append(seen, id)
+		execute(t, owner, `revoke execute on function pg_control_system() from public`)
+		return nil
+	}
+	defer execute(t, owner, `grant execute on function pg_control_system() to public`)
+	pg.Confine(config, note)
+	pg.Confine(config, note)
+	session := openLeaseSession(t, config, "once")
+	require.Len(t, seen, 2)
+	require.True(t, seen[0].NamesSystem())
+	require.Equal(t, seen[0], seen[1])
+	require.Equal(t, seen[0], session.Server())
+}

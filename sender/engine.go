@@ -52,6 +52,8 @@ type engine struct {
 	// anchor is the session whose server all connections must lead to; nil: to any.
 	anchor atomic.Pointer[pg.LeaseSession]
 	latest atomic.Pointer[pg.ServerID] // that had the leases of this process
+	// nameless says once that servers which replace each other can't be told apart.
+	nameless sync.Once
 
 	lastSession sessionLoss // belongs to the goroutine of holdLeases
 

@@ -126,7 +126,7 @@ func (e *engine) follow(ctx context.Context, session *pg.LeaseSession, first boo
 		e.pool.Reset()
 	}
 	reached, err := pg.ReadServerID(ctx, e.pool)
-	if err == nil && reached != server {
+	if err == nil && !reached.Is(server) {
 		// A pooler's connections are not the ones that were looked at when they were made.
 		err = pg.ErrOtherServer
 	}
@@ -139,7 +139,7 @@ func (e *engine) follow(ctx context.Context, session *pg.LeaseSession, first boo
 
 // admit is asked for every connection but that of the leases.
 func (e *engine) admit(server pg.ServerID) error {
-	if session := e.anchor.Load(); session != nil && session.Server() != server {
+	if session := e.anchor.Load(); session != nil && !session.Server().Is(server) {
 		return pg.ErrOtherServer
 	}
 	return e.admitLeases(server)
@@ -148,6 +148,11 @@ func (e *engine) admit(server pg.ServerID) error {
 // admitLeases is asked for the connection of the leases: a primary that was replaced, and does not know it, may be the first
 // that answers.
 func (e *engine) admitLeases(server pg.ServerID) error {
+	if !server.NamesSystem() {
+		e.nameless.Do(func() {
+			e.log.Warn("the server does not say which system and timeline it belongs to: a primary that was replaced and goes on is not recognised; sender doctor names what to grant")
+		})
+	}
 	if latest := e.latest.Load(); latest != nil && latest.Replaces(server) {
 		return pg.ErrReplaced
 	}
