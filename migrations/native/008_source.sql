@@ -12,7 +12,8 @@ select 'native'::text as name,
   20 as dead_after_failures,
   true as explicit_ports,
   6 as unauthorized_tries,
-  null::interval as request_timeout;
+  null::interval as request_timeout,
+  '{}'::text[] as silent_tables;
 comment on view fedsender.source is 'Which adapter this is, and in what it differs from others. One row.';
 comment on column fedsender.source.variant is 'Which form of the application''s tables the views were made for; empty where there is only one.';
 comment on column fedsender.source.variant_now is 'Which form they have at this moment; if it is another one, sender migrate makes the views anew. A sentence where it is none that is known.';
@@ -22,6 +23,7 @@ comment on column fedsender.source.dead_after_failures is 'So many failures in a
 comment on column fedsender.source.explicit_ports is 'Whether the URL of an inbox may name a port.';
 comment on column fedsender.source.unauthorized_tries is 'How often a delivery is tried again that was answered 401.';
 comment on column fedsender.source.request_timeout is 'How long a delivery may take where SENDER_REQUEST_TIMEOUT is not set; null: as the program has it.';
+comment on column fedsender.source.silent_tables is 'Tables of the application without triggers that should be there: sender migrate makes them, if its role may (grant trigger on TABLE to ROLE). Empty where rings.';
 
 -- Not by its id: in another server's tables an actor may have to be looked up by what the activity says of it.
 create function fedsender.actor_of(activity_id bigint) returns table (id bigint, ap_id text, key_id text, private_key_pem text)
