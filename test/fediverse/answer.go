@@ -23,6 +23,7 @@ type Exchange struct {
 	Path     string // of the inbox, with its query
 	Activity string // the id of the activity
 	Process  string // X-Fedsender-Process
+	KeyID    string // of the key that signed it
 	Body     []byte // valid until the Answer returns
 
 	f          *Fediverse

@@ -32,6 +32,7 @@ func (f *Fediverse) verify(x *Exchange) string {
 	if reason != "" {
 		return reason
 	}
+	x.KeyID = keyID
 	found, ok := f.keys.Load(keyID)
 	if !ok {
 		return "no key is known as " + keyID
