@@ -34,7 +34,7 @@ const (
 	silence = 3 * 24 * time.Hour
 	// silentFails: tries must have failed for about 5 minutes too (the sum of that many back-offs), longer than a restart
 	// takes. Otherwise one failure after three quiet days would cost a small instance a whole day. The view
-	// instance_status counts the same.
+	// instance_status counts the same, by fedsender.source.dead_after_failures.
 	silentFails = 20
 	probeEvery  = 24 * time.Hour
 )

@@ -66,13 +66,13 @@ func (w *Worker) Status(now time.Time) Status {
 }
 
 // Dead says whether the instance is given up but for one probe a day: its shared inbox is gone, or there was no sign of
-// life for 3 days while its tries failed.
+// life for 3 days while its tries failed, as often as the rules say.
 func (w *Worker) Dead(now time.Time) bool {
 	if w.state.Gone {
 		return true
 	}
 	seen := latest(w.seenAt, w.state.LastSuccessAt)
-	return w.state.FailCount >= silentFails && !seen.IsZero() && now.Sub(seen) > silence
+	return w.state.FailCount >= w.limits.Rules.DeadAfterFailures && !seen.IsZero() && now.Sub(seen) > silence
 }
 
 // Seen tells of a sign of life at some time, such as instance.last_seen_at. One that is younger than 3 days and than the
@@ -95,7 +95,7 @@ func (w *Worker) Seen(now, at time.Time) {
 // once), the probe tells.
 func (w *Worker) wasDead() bool {
 	last := w.state.LastRetryAt
-	silent := w.state.FailCount >= silentFails && last.Sub(w.state.LastSuccessAt) > silence
+	silent := w.state.FailCount >= max(1, w.limits.Rules.DeadAfterFailures) && last.Sub(w.state.LastSuccessAt) > silence
 	return !last.IsZero() && (w.state.Gone || silent)
 }
 

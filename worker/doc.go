@@ -22,6 +22,6 @@
 // that activity could be tried, because all others conflict with it, it looks like an instance that is down.
 //
 // An instance is dead when its shared inbox said three times in 24 h that it is gone, or when there was no sign of life
-// for 3 days and 20 tries in a row failed. A sign of life is a 2xx, a refusal, a 401, or what [Worker.Seen] tells.
+// for 3 days and so many tries in a row failed as [Rules] say. A sign of life is a 2xx, a refusal, a 401, or what [Worker.Seen] tells.
 // A dead one is probed once a day.
 package worker

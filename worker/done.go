@@ -94,7 +94,7 @@ func (w *Worker) refused(now time.Time, d Delivery, o Outcome) {
 
 func (w *Worker) unauthorized(now time.Time, d Delivery, o Outcome) {
 	f := d.failure()
-	if f.unauthorized >= maxUnauthorized {
+	if f.unauthorized >= w.limits.Rules.UnauthorizedTries {
 		w.refused(now, d, o)
 		return
 	}

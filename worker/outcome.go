@@ -12,7 +12,7 @@ const (
 	Refused
 	// Retry is a failure of the instance or of the way to it.
 	Retry
-	// Unauthorized is retried 6 times, then refused: the instance is up, but may not have been able to fetch the key.
+	// Unauthorized is retried as often as [Rules] say, then refused: the instance is up, but may not have been able to fetch the key.
 	Unauthorized
 	// Throttled is no failure: the instance asks for a pause.
 	Throttled

@@ -15,6 +15,22 @@ type Limits struct {
 	// MaxUnsettled is how many jobs are kept in all, those that wait for a conflicting one included; default 256. It
 	// bounds [State.Held].
 	MaxUnsettled int
+	// Rules that applications differ in; default [UsualRules].
+	Rules *Rules
+}
+
+// Rules are what an application and its receivers are used to. They are not changed once a Worker has them.
+type Rules struct {
+	// UnauthorizedTries is how often a 401 is tried again before it is a refusal.
+	UnauthorizedTries int
+	// DeadAfterFailures is how many failures in a row make an instance dead that gave no sign of life for 3 days.
+	DeadAfterFailures int
+}
+
+// UsualRules: a receiver has half an hour to fetch a key, and one failure after three quiet days does not cost a small
+// instance a whole day.
+func UsualRules() *Rules {
+	return &Rules{UnauthorizedTries: maxUnauthorized, DeadAfterFailures: silentFails}
 }
 
 func (l Limits) orDefault() Limits {
@@ -26,6 +42,9 @@ func (l Limits) orDefault() Limits {
 	}
 	if l.MaxUnsettled <= 0 {
 		l.MaxUnsettled = 256
+	}
+	if l.Rules == nil {
+		l.Rules = UsualRules()
 	}
 	return l
 }
