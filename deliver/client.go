@@ -14,14 +14,15 @@ import (
 
 // Defaults of [Config], used where the field is zero.
 const (
-	// DefaultRequestTimeout ends a delivery altogether. Mastodon and Lemmy answer within 10 s or not at all, but small
-	// servers verify a signature by fetching the key first; a time-out too short means the same work twice.
+	// DefaultRequestTimeout ends a delivery altogether. Large servers answer within 10 s or not at all, but small ones
+	// verify a signature by fetching the key first; a time-out too short means the same work twice.
 	DefaultRequestTimeout = 30 * time.Second
 	// DefaultConnectTimeout covers DNS and TCP: three SYNs (0 s, 1 s, 3 s) and some patience.
 	DefaultConnectTimeout = 10 * time.Second
 	// DefaultTLSTimeout is for the handshake alone.
 	DefaultTLSTimeout = 10 * time.Second
-	// DefaultHeaderTimeout runs from the last byte of the request to the header of the answer.
+	// DefaultHeaderTimeout runs from the last byte of the request to the header of the answer. With a longer RequestTimeout
+	// it is as much longer.
 	DefaultHeaderTimeout = 25 * time.Second
 	// DefaultIdleTimeout closes a connection before the other side does: nginx does after 75 s, others after 60 s.
 	DefaultIdleTimeout = 55 * time.Second
@@ -112,7 +113,7 @@ func setDefaults(config *Config) {
 	orDuration(&config.RequestTimeout, DefaultRequestTimeout)
 	orDuration(&config.ConnectTimeout, DefaultConnectTimeout)
 	orDuration(&config.TLSTimeout, DefaultTLSTimeout)
-	orDuration(&config.HeaderTimeout, DefaultHeaderTimeout)
+	orDuration(&config.HeaderTimeout, max(DefaultHeaderTimeout, config.RequestTimeout-(DefaultRequestTimeout-DefaultHeaderTimeout)))
 	orDuration(&config.IdleTimeout, DefaultIdleTimeout)
 	if config.MaxIdle <= 0 {
 		config.MaxIdle = DefaultMaxIdle
@@ -144,8 +145,8 @@ func newTransport(config Config, roots *x509.CertPool) *http.Transport {
 		connectTo: config.ConnectTo,
 	}
 	// HTTP/1.1 only: some servers lose the Host of HTTP/2 on its way to their application and then find the signature
-	// wrong (LemmyNet/activitypub-federation-rust#167). It also keeps a delivery a connection's only
-	// one, so that a server which stalls one does not stall the others.
+	// wrong (activitypub-federation-rust#167). It also keeps a delivery a connection's only one, so that a server which stalls
+	// one does not stall the others.
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &http.Transport{

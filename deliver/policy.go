@@ -18,6 +18,8 @@ type Policy struct {
 	// AllowPrivate are networks that may be sent to although they are not public. With any of them, "localhost" and
 	// any port are permitted too, because what runs there seldom has 443.
 	AllowPrivate []netip.Prefix
+	// RefusePorts refuses inboxes that name a port, unless it is the scheme's own or what is above opens all.
+	RefusePorts bool
 }
 
 // CheckInbox parses an inbox and checks all that can be known without DNS. The URL that comes back is the one to send
@@ -72,14 +74,15 @@ func (p Policy) checkPort(u *url.URL) (string, error) {
 		return "", nil
 	}
 	port, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || port == 0 {
+	switch {
+	case err != nil || port == 0:
 		return "", unpreparable("the inbox on %q has no valid port", shorten(u.Host, 80))
-	}
-	if port != 80 && port != 443 && !p.anyPort() {
-		return "", unpreparable("port %d of %q is not allowed, only 80 and 443", port, shorten(u.Host, 80))
-	}
-	if u.Scheme == "https" && port == 443 || u.Scheme == "http" && port == 80 {
+	case u.Scheme == "https" && port == 443 || u.Scheme == "http" && port == 80:
 		return "", nil
+	case p.RefusePorts && !p.anyPort():
+		return "", unpreparable("the inbox on %q names a port, which servers of this kind do not have", shorten(u.Host, 80))
+	case port != 80 && port != 443 && !p.anyPort():
+		return "", unpreparable("port %d of %q is not allowed, only 80 and 443", port, shorten(u.Host, 80))
 	}
 	return ":" + strconv.FormatUint(port, 10), nil
 }

@@ -10,6 +10,7 @@ import (
 
 func TestCheckInbox_MakesTheURLThatIsSentTo(t *testing.T) {
 	open := deliver.Policy{}
+	closed := deliver.Policy{RefusePorts: true}
 	lab := deliver.Policy{AllowHTTP: true, AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}
 	for _, c := range []struct {
 		policy    deliver.Policy
@@ -24,6 +25,8 @@ func TestCheckInbox_MakesTheURLThatIsSentTo(t *testing.T) {
 		{open, "https://my_host.r3---a.example/%2F/a%20b?q=1&é", "https://my_host.r3---a.example/%2F/a%20b?q=1&%C3%A9"},
 		{open, "https://1.1.1.1/inbox", "https://1.1.1.1/inbox"},
 		{open, "https://[2606:4700::0:1]/inbox", "https://[2606:4700::1]/inbox"},
+		{closed, "https://lemmy.example:443/inbox", "https://lemmy.example/inbox"},
+		{deliver.Policy{RefusePorts: true, AllowHTTP: true}, "http://lemmy.example:8536/inbox", "http://lemmy.example:8536/inbox"},
 		{lab, "http://localhost:80/inbox", "http://localhost/inbox"},
 		{lab, "http://127.0.0.1:8536/inbox", "http://127.0.0.1:8536/inbox"},
 		{lab, "https://[::1]:8443/", "https://[::1]:8443/"},
@@ -54,5 +57,12 @@ func TestCheckInbox_RefusesWhatCannotBeSentTo(t *testing.T) {
 		if strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q repeats a password", err)
 		}
+	}
+}
+
+func TestCheckInbox_RefusesPortsWhereTheSourceHasNone(t *testing.T) {
+	for _, raw := range []string{"https://a.example:80/inbox", "https://a.example:8443/inbox", "https://1.1.1.1:80/"} {
+		_, err := deliver.Policy{RefusePorts: true}.CheckInbox(raw)
+		wantUnpreparable(t, err, "names a port")
 	}
 }

@@ -28,7 +28,7 @@ var forms = []*regexp.Regexp{
 type redactor struct{ known *strings.Replacer }
 
 // newRedactor knows these values, as they are and as JSON, URLs and Go write them. A value that is also a name in the
-// open, such as password "lemmy" of user "lemmy", is not looked for.
+// open, such as password "bob" of user "bob", is not looked for.
 func newRedactor(secrets, open []string) redactor {
 	var pairs []string
 	isOpen := map[string]bool{}
