@@ -12,34 +12,6 @@ import (
 	"github.com/jackc/pgxlisten"
 )
 
-// Source describes where activities come from.
-type Source struct {
-	Name                 string
-	ActivityTable        string
-	SequenceCache        int64 // of the ids; anything but 1 breaks the horizon
-	PreparesTransactions bool  // max_prepared_transactions > 0: then triggers can't notify (migrations/native/002_triggers.sql)
-}
-
-// ReadSource reads fedsender.source and what the server allows.
-func ReadSource(ctx context.Context, q Querier) (s Source, err error) {
-	var encoding string
-	err = q.QueryRow(ctx, `
-		select name, activity_table::text, sequence_cache, current_setting('max_prepared_transactions')::int > 0,
-		  current_setting('server_encoding')
-		from fedsender.source`).Scan(&s.Name, &s.ActivityTable, &s.SequenceCache, &s.PreparesTransactions, &encoding)
-	if err != nil {
-		return s, fmt.Errorf("read the source: %w", err)
-	}
-	if encoding != "UTF8" {
-		return s, fmt.Errorf("the database is encoded in %s and can't hold what remote servers say; move it to one that is made with encoding 'UTF8'", encoding)
-	}
-	if s.SequenceCache != 1 {
-		return s, fmt.Errorf("the id sequence of %s has CACHE %d; ids must be drawn one by one or activities are lost: alter its sequence to CACHE 1",
-			s.ActivityTable, s.SequenceCache)
-	}
-	return s, nil
-}
-
 // Arm asks writers to ring for the next activity.
 func Arm(ctx context.Context, q Querier) error {
 	if _, err := q.Exec(ctx, `update fedsender.doorbell set armed = true where not armed`); err != nil {

@@ -46,7 +46,7 @@ func work(ctx context.Context, conn *pgx.Conn) error {
 		func() error { _, err := pg.ReadInstances(ctx, tx, ids); return err },
 		func() error { _, err := pg.ReadPairs(ctx, tx, []pg.Pair{{ActorID: 1, InstanceID: 1}}); return err },
 		func() error { _, _, err := pg.ReadLists(ctx, tx); return err },
-		func() error { _, _, err := pg.ReadActor(ctx, tx, 1); return err },
+		func() error { _, _, err := pg.ReadActor(ctx, tx, 1); return err }, // of activity 1
 		func() error { _, err := pg.ReadQueueStates(ctx, tx, ids); return err },
 		func() error { _, err := pg.ReadRedeliveries(ctx, tx, ids); return err },
 		func() error { return pg.BeginInstances(ctx, tx, ids) },

@@ -173,26 +173,27 @@ func ReadLists(ctx context.Context, q Querier) (allow, block []ListEntry, err er
 	return allow, block, nil
 }
 
-// Actor is a row of fedsender.source_actor. Its key must not be logged.
+// Actor is who signs an activity: a row of fedsender.actor_of. Its key must not be logged.
 type Actor struct {
-	ID            int64
+	Found         bool // there is such an actor
 	KeyID         string
 	PrivateKeyPEM string // empty: none
 }
 
-// ReadActor returns one actor; found is false where there is none.
-func ReadActor(ctx context.Context, q Querier, id int64) (a Actor, found bool, err error) {
+// ReadActor returns who signs an activity. gone says that the activity is no more: then nothing is known of its actor.
+func ReadActor(ctx context.Context, q Querier, activityID int64) (a Actor, gone bool, err error) {
 	err = q.QueryRow(ctx, `
-		select id, key_id, coalesce(private_key_pem, '')
-		from fedsender.source_actor
-		where id = $1`, id).Scan(&a.ID, &a.KeyID, &a.PrivateKeyPEM)
+		select a.id is not null, coalesce(a.key_id, ''), coalesce(a.private_key_pem, '')
+		from fedsender.source_activity s
+		left join fedsender.actor_of($1) a on true
+		where s.id = $1`, activityID).Scan(&a.Found, &a.KeyID, &a.PrivateKeyPEM)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return a, false, nil
+		return a, true, nil
 	}
 	if err != nil {
-		return a, false, fmt.Errorf("read actor %d: %w", id, err)
+		return a, false, fmt.Errorf("read the actor of activity %d: %w", activityID, err)
 	}
-	return a, true, nil
+	return a, false, nil
 }
 
 // QueueState is a row of fedsender.source_queue_state: all that a new holder needs to go on with an instance.

@@ -2,6 +2,7 @@ package sender
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -293,11 +294,12 @@ func (e *engine) load(ctx context.Context, feed *pg.Feed) error {
 }
 
 // adopt makes the instances of inboxes on domains that nobody knew, so that they begin with this activity. refused are
-// inboxes that nothing may be sent to.
+// inboxes that nothing may be sent to, and those whose instance only the application could have made, and has not.
 func (e *engine) adopt(ctx context.Context, activityID int64, unknown []targets.Unknown) (refused []targets.Bad, err error) {
 	var domains []string
+	policy := e.policy(e.source.Load())
 	for _, u := range unknown {
-		if _, err := e.policy.CheckInbox(u.Inbox); err != nil {
+		if _, err := policy.CheckInbox(u.Inbox); err != nil {
 			refused = append(refused, targets.Bad{Inbox: u.Inbox, Reason: err.Error()})
 		} else {
 			domains = append(domains, u.Domain)
@@ -320,6 +322,12 @@ func (e *engine) adopt(ctx context.Context, activityID int64, unknown []targets.
 	for n, i := range made {
 		e.index.SetInstance(targets.Instance(i))
 		ids[n] = i.ID
+	}
+	for _, u := range unknown {
+		_, found := e.index.ByDomain(u.Domain)
+		if !found && slices.Contains(domains, u.Domain) {
+			refused = append(refused, targets.Bad{Inbox: u.Inbox, Reason: fmt.Sprintf("there is no instance %s for the inbox", u.Domain)})
+		}
 	}
 	e.dispatcher.noteNow(ids, clock())
 	e.wakeKeeper()

@@ -37,7 +37,7 @@ type Config struct {
 	MaxInFlight            int           `env:"SENDER_MAX_IN_FLIGHT" envDefault:"1024" unit:"deliveries" usage:"at one time in the whole process"`
 	MaxInFlightPerInstance int           `env:"SENDER_MAX_IN_FLIGHT_PER_INSTANCE" envDefault:"16" unit:"deliveries" usage:"at one time to one instance"`
 	MaxLeases              int           `env:"SENDER_MAX_LEASES" envDefault:"0" unit:"instances" usage:"that this process delivers to at most; 0: no limit"`
-	RequestTimeout         time.Duration `env:"SENDER_REQUEST_TIMEOUT" envDefault:"30s" unit:"duration" usage:"for one delivery, its redirects included"`
+	RequestTimeout         time.Duration `env:"SENDER_REQUEST_TIMEOUT" default:"30s" unit:"duration" usage:"for one delivery, its redirects included; some sources have a longer default"` // 0: not set
 	ShutdownTimeout        time.Duration `env:"SENDER_SHUTDOWN_TIMEOUT" envDefault:"30s" unit:"duration" usage:"how long deliveries in flight may take to end after SIGTERM"`
 	CacheBytes             Bytes         `env:"SENDER_CACHE_BYTES" envDefault:"64MiB" unit:"bytes" usage:"memory for activities read ahead, whatever the backlog"`
 
@@ -115,6 +115,9 @@ func ParseConfig(environment map[string]string) (Config, error) {
 	if value, set := environment["SENDER_ADMIN_ADDR"]; set && value == "" {
 		config.AdminAddr = ""
 	}
+	if environment["SENDER_REQUEST_TIMEOUT"] != "" && config.RequestTimeout == 0 {
+		return Config{}, wrong("SENDER_REQUEST_TIMEOUT", "must be from 1s to 10m, not 0s")
+	}
 	if err := config.check(); err != nil {
 		return Config{}, err
 	}
@@ -166,7 +169,7 @@ func (c *Config) checkNumbers() error {
 		}
 	}
 	switch {
-	case c.RequestTimeout < time.Second || c.RequestTimeout > 10*time.Minute:
+	case c.RequestTimeout != 0 && (c.RequestTimeout < time.Second || c.RequestTimeout > 10*time.Minute):
 		return wrong("SENDER_REQUEST_TIMEOUT", "must be from 1s to 10m, not %s", c.RequestTimeout)
 	case c.ShutdownTimeout < time.Second || c.ShutdownTimeout > time.Hour:
 		return wrong("SENDER_SHUTDOWN_TIMEOUT", "must be from 1s to 1h, not %s", c.ShutdownTimeout)

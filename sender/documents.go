@@ -88,14 +88,14 @@ func build(row *pg.Activity) (*prepared, error) {
 	}, nil
 }
 
-// prepare makes an activity ready to be sent and keeps it. reason says why it can't be sent to anybody; err is of the
-// context.
+// prepare makes an activity ready to be sent and keeps it. reason says why it can't be sent to anybody; err is errGone or
+// of the context.
 func (e *engine) prepare(ctx context.Context, row *pg.Activity) (activity *worker.Activity, reason string, err error) {
 	p, err := build(row)
 	if err != nil {
 		return nil, err.Error(), nil
 	}
-	key, err := e.key(ctx, keyName{row.ActorID, row.KeyID})
+	key, err := e.key(ctx, row.ID, keyName{row.ActorID, row.KeyID})
 	if err != nil || key.reason != "" {
 		return nil, key.reason, err
 	}
@@ -116,6 +116,9 @@ func (e *engine) eachActivity(ctx context.Context, ids []int64, use func(row *pg
 		bytes := 1
 		for i := range rows {
 			activity, reason, err := e.prepare(ctx, &rows[i])
+			if errors.Is(err, errGone) {
+				continue
+			}
 			if err != nil {
 				return err
 			}
@@ -128,22 +131,26 @@ func (e *engine) eachActivity(ctx context.Context, ids []int64, use func(row *pg
 	return nil
 }
 
-// key returns an actor's key. It tries until the database has answered.
-func (e *engine) key(ctx context.Context, name keyName) (signingKey, error) {
+// key returns the key of who signs an activity. It tries until the database has answered; errGone says that the activity
+// is no more.
+func (e *engine) key(ctx context.Context, activityID int64, name keyName) (signingKey, error) {
 	if key, ok := e.keys.Get(name); ok && time.Since(key.readAt) < keyAge {
 		return key, nil
 	}
 	changes := e.keyChanges.Load()
 	var actor pg.Actor
-	var found bool
+	var gone bool
 	err := e.insist(ctx, "could not read an actor's key; trying again", func(ctx context.Context) (err error) {
-		actor, found, err = pg.ReadActor(ctx, e.pool, name.actorID)
+		actor, gone, err = pg.ReadActor(ctx, e.pool, activityID)
 		return err
 	})
+	if err == nil && gone {
+		err = errGone
+	}
 	if err != nil {
 		return signingKey{}, err
 	}
-	key := parseKey(actor, found, name)
+	key := parseKey(actor, name)
 	key.readAt = time.Now()
 	e.keys.Add(name, key)
 	if e.keyChanges.Load() != changes {
@@ -152,13 +159,15 @@ func (e *engine) key(ctx context.Context, name keyName) (signingKey, error) {
 	return key, nil
 }
 
-func parseKey(actor pg.Actor, found bool, name keyName) signingKey {
+func parseKey(actor pg.Actor, name keyName) signingKey {
 	id := actor.KeyID
 	if name.keyID != "" {
 		id = name.keyID
 	}
 	switch {
-	case !found:
+	case !actor.Found && name.keyID != "":
+		return signingKey{reason: fmt.Sprintf("there is no actor here that could sign as %s", name.keyID)}
+	case !actor.Found:
 		return signingKey{reason: fmt.Sprintf("there is no actor with id %d", name.actorID)}
 	case actor.PrivateKeyPEM == "":
 		return signingKey{reason: fmt.Sprintf("the actor of %s has no private key", id)}
@@ -184,7 +193,7 @@ func (e *engine) document(ctx context.Context, id int64) (*prepared, signingKey,
 	if err != nil {
 		return nil, signingKey{}, err
 	}
-	key, err := e.key(ctx, keyName{p.actorID, p.keyID})
+	key, err := e.key(ctx, id, keyName{p.actorID, p.keyID})
 	if err == nil && key.reason != "" {
 		err = errUnpreparable(key.reason)
 	}

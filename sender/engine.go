@@ -21,6 +21,7 @@ import (
 	"github.com/fedsender/fedsender/lease"
 	"github.com/fedsender/fedsender/pg"
 	"github.com/fedsender/fedsender/targets"
+	"github.com/fedsender/fedsender/worker"
 )
 
 // engine is what all parts of one process share.
@@ -34,8 +35,9 @@ type engine struct {
 	lockReads   *rate.Limiter // of pg_locks, which every writer of the database pays
 	poolConfig  *pgx.ConnConfig
 	leaseConfig *pgx.ConnConfig
-	client      *deliver.Client
-	policy      deliver.Policy
+	source      atomic.Pointer[pg.Source]    // as it was last read; set before anything runs
+	rules       atomic.Pointer[worker.Rules] // of the source
+	client      *deliver.Client              // nil until the source was read
 	speed       *speedometer
 
 	index      *targets.Index

@@ -141,12 +141,16 @@ func (e *engine) newSlot(q *pg.QueueState) (*slot, error) {
 	}
 	s := &slot{
 		id: q.InstanceID, start: q.Start, savedCursor: q.Cursor,
-		worker:  worker.New(state, worker.Limits{MaxWindow: e.config.MaxInFlightPerInstance}, seen, uint64(q.InstanceID)),
+		worker:  worker.New(state, e.limits(), seen, uint64(q.InstanceID)),
 		blocked: e.index.Blocked(q.InstanceID, clock()),
 	}
 	s.control(q, e.config.MaxInFlightPerInstance)
 	s.savedVersion = s.worker.Version()
 	return s, nil
+}
+
+func (e *engine) limits() worker.Limits {
+	return worker.Limits{MaxWindow: e.config.MaxInFlightPerInstance, Rules: e.rules.Load()}
 }
 
 // restore reads held activities again and gives them back to the workers of their holders.

@@ -63,7 +63,7 @@ func newBench(t *testing.T) *bench {
 	t.Cleanup(func() {
 		e.dispatcher.reset()
 		e.pool.Close()
-		e.client.Close()
+		e.closeClient()
 	})
 	b.head = &head{engine: e, feed: feed}
 	if err := e.load(t.Context(), feed); err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/worker"
 )
 
 const (
@@ -51,7 +52,8 @@ func (e *engine) insistAtStart(ctx context.Context, do func(context.Context) err
 	}
 }
 
-// open makes sure that the connections are what they must be, checks the schema and makes the feed.
+// open makes sure that the connections are what they must be, checks the schema, reads the source and makes what depends on
+// it: the client and the feed.
 func (e *engine) open(ctx context.Context) (*pg.Feed, error) {
 	if err := e.pool.Ping(ctx); err != nil {
 		return nil, err
@@ -78,7 +80,17 @@ func (e *engine) open(ctx context.Context) (*pg.Feed, error) {
 	if err != nil {
 		return nil, err
 	}
+	if e.client, err = e.newClient(&source); err != nil {
+		return nil, err
+	}
+	e.obey(&source)
 	feed.Fenced = e.metrics.Fence
 	e.lockReads = feed.LockReads()
 	return feed, nil
+}
+
+// obey goes by the source from here on; the client goes on as it was made.
+func (e *engine) obey(source *pg.Source) {
+	e.rules.Store(&worker.Rules{UnauthorizedTries: source.UnauthorizedTries, DeadAfterFailures: source.DeadAfterFailures})
+	e.source.Store(source)
 }

@@ -1,6 +1,7 @@
 package sender
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -30,7 +31,7 @@ func Run(ctx context.Context, config Config) error {
 	if err != nil {
 		return err
 	}
-	defer e.client.Close()
+	defer e.closeClient()
 	defer e.closePool()
 	if err := e.run(ctx); err != nil {
 		return err
@@ -117,30 +118,43 @@ func newEngine(ctx context.Context, config Config) (*engine, error) {
 			return nil, &ConfigError{Variable: "SENDER_LEASE_DATABASE_URL", Problem: "can't be used: " + err.Error()}
 		}
 	}
-	policy := deliver.Policy{AllowHTTP: config.AllowHTTP, AllowPrivate: config.AllowPrivateAddresses}
-	speed := &speedometer{}
-	signer := deliver.NewGoSigner(0)
-	signer.Signed = func(took time.Duration) { speed.signed(time.Now(), took) }
-	client, err := deliver.NewClient(deliver.Config{
-		Policy: policy, RequestTimeout: config.RequestTimeout, ConnectTo: config.ConnectTo, CAFile: config.CAFile,
-		UserAgent: config.UserAgent, Signer: signer, SenderName: markName(config), MaxIdlePerHost: config.MaxInFlightPerInstance, Now: clock,
-	})
-	if err != nil {
-		return nil, err
-	}
 	e := &engine{
 		config: config, log: config.Log, id: rand.Text(), metrics: admin.NewMetrics(config.Name, config.Version),
-		leaseConfig: leaseConfig, client: client, policy: policy, speed: speed,
+		leaseConfig: leaseConfig, speed: &speedometer{},
 		index: targets.New(), documents: newDocuments(config.CacheBytes), keys: newKeys(), news: make(chan struct{}, 1), rewinds: make(chan chan struct{}), listsChanged: make(chan struct{}, 1),
 	}
 	e.poolConfig = poolConfig.Copy()
 	pg.Bound(e.poolConfig)
 	pg.Confine(e.poolConfig, e.admit)
 	if e.pool, err = pg.NewPool(ctx, e.poolConfig); err != nil {
-		client.Close()
 		return nil, err
 	}
 	return e, nil
+}
+
+// newClient makes what delivers, as the source wants it.
+func (e *engine) newClient(source *pg.Source) (*deliver.Client, error) {
+	signer := deliver.NewGoSigner(0)
+	signer.Signed = func(took time.Duration) { e.speed.signed(time.Now(), took) }
+	return deliver.NewClient(deliver.Config{
+		Policy: e.policy(source), RequestTimeout: e.timeout(source), ConnectTo: e.config.ConnectTo, CAFile: e.config.CAFile,
+		UserAgent: e.config.UserAgent, Signer: signer, SenderName: markName(e.config), MaxIdlePerHost: e.config.MaxInFlightPerInstance, Now: clock,
+	})
+}
+
+// timeout is for one delivery; 0: as the client has it.
+func (e *engine) timeout(source *pg.Source) time.Duration {
+	return cmp.Or(e.config.RequestTimeout, source.RequestTimeout)
+}
+
+func (e *engine) policy(source *pg.Source) deliver.Policy {
+	return deliver.Policy{AllowHTTP: e.config.AllowHTTP, AllowPrivate: e.config.AllowPrivateAddresses, RefusePorts: !source.ExplicitPorts}
+}
+
+func (e *engine) closeClient() {
+	if e.client != nil { // there is none where the database was never reached
+		e.client.Close()
+	}
 }
 
 // markName is what receivers are told about who sends: nothing, except in tests that tell processes apart.

@@ -19,6 +19,8 @@ comment on function fedsender.lag_distance(integer) is 'The shortest distance of
 create or replace view fedsender.instance_status as
 with head as materialized (
   select coalesce(max(id), 0) as id from fedsender.source_activity
+), source as materialized (
+  select dead_after_failures from fedsender.source
 ), listed as materialized (
   select list, domain from fedsender.source_domain_list where expires_at is null or expires_at > now()
 ), rule as (
@@ -62,11 +64,12 @@ select i.domain,
 from fedsender.source_instance i
 cross join head h
 cross join rule r
+cross join source t
 left join lists l on l.domain = i.domain
 left join fedsender.source_queue_state q on q.instance_id = i.id
 cross join lateral (
   select (l.domain is null) = (r.list = 'allow') as blocked,
-    q.gone or q.fail_count >= 20 and coalesce(greatest(i.last_seen_at, q.last_success_at), i.created_at) < now() - interval '3 days' as dead
+    q.gone or q.fail_count >= t.dead_after_failures and coalesce(greatest(i.last_seen_at, q.last_success_at), i.created_at) < now() - interval '3 days' as dead
 ) w
 left join (
   select instance_id, min(holder) as name from fedsender.lease group by instance_id
@@ -76,7 +79,7 @@ left join (
 ) d on d.instance_id = i.id;
 comment on view fedsender.instance_status is 'Where each instance stands. Calls held_leases() if holder is asked for.';
 comment on column fedsender.instance_status.domain is 'The instance.';
-comment on column fedsender.instance_status.state is 'The first that holds: blocked (by domain_allow or domain_block), paused (instance_control), dead (its shared inbox is gone, or 20 tries in a row failed and it gave no sign of life for 3 days), failing (fail_count > 0, and no success since the last failure), lagging (lag over 2 minutes), ok.';
+comment on column fedsender.instance_status.state is 'The first that holds: blocked (by domain_allow or domain_block), paused (instance_control), dead (its shared inbox is gone, or source.dead_after_failures tries in a row failed, 20 of them for native, and it gave no sign of life for 3 days), failing (fail_count > 0, and no success since the last failure), lagging (lag over 2 minutes), ok.';
 comment on column fedsender.instance_status.ids_behind is 'Ids between its cursor and the newest activity, most of which may be for others.';
 comment on column fedsender.instance_status.lag is 'Age of the oldest activity behind its cursor. Up to a minute is how late the cursor is written where nothing was meant for it.';
 comment on column fedsender.instance_status.fail_count is 'Failed rounds less successes since.';
