@@ -69,6 +69,7 @@ type session struct {
 	drain   time.Duration // of each Release
 	refuse  error         // of Acquired
 	lockErr error
+	busy    bool           // heartbeats do not get their turn
 	active  map[int32]bool // what the handler may send for
 	moves   int            // ids released on purpose
 }
@@ -223,6 +224,9 @@ func (s *session) Beat(ctx context.Context) ([]lease.Peer, error) {
 	}
 	s.v.mu.Lock()
 	defer s.v.mu.Unlock()
+	if s.busy {
+		return nil, errors.New("the session is busy")
+	}
 	s.v.beats++
 	var peers []lease.Peer
 	for _, o := range s.v.sessions {

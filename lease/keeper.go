@@ -79,6 +79,7 @@ type Keeper struct {
 	status  atomic.Pointer[Status]
 	left    named // have said that they leave
 	greeted named // have said that they begin, since the last round
+	said    said
 	current atomic.Pointer[Plan]
 	newest  atomic.Int64 // version of the weights that Adopt was told of
 
@@ -325,9 +326,9 @@ func (k *Keeper) report() {
 	})
 }
 
-// complain logs unless the session is lost, which Run tells its caller.
+// complain logs unless the session is lost, which Run tells its caller, or the same was said a moment ago.
 func (k *Keeper) complain(what string, err error) {
-	if k.term.ctx.Err() == nil {
+	if k.term.ctx.Err() == nil && !k.said.again(what) {
 		k.cfg.Log.Warn(what, "process", k.cfg.ID, "error", err)
 	}
 }

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -97,7 +98,10 @@ func (k *Keeper) end(p Peer, why error) {
 	if err == nil {
 		k.ring = true
 		k.leaveToOwners()
-		k.cfg.Log.Warn("ended the lease session of a process", "peer", p.ID, "pid", p.PID, "reason", why)
+		// A backend that is busy with something else may take long to end, and is told in each round.
+		if !k.said.again(fmt.Sprint("ended the lease session of backend ", p.PID)) {
+			k.cfg.Log.Warn("ended the lease session of a process", "peer", p.ID, "pid", p.PID, "reason", why)
+		}
 	} else if !k.warned[p.ID] {
 		k.warned[p.ID] = true
 		k.complain("could not end the lease session of process "+p.ID+" ("+why.Error()+")", err)
