@@ -196,7 +196,7 @@ func TestOpen_SaysInOneSentenceWhatFailedAndWhatToDo(t *testing.T) {
 		"no password":      {base + "dbname=postgres", []string{"none was given"}, false},
 		"unknown database": {base + "dbname=nothere password=" + right, []string{`database "nothere" does not exist`, "createdb"}, false},
 		"refused":          {fmt.Sprintf("postgres://u:s3cret@127.0.0.1:%d/x?sslmode=disable", closedPort(t)), []string{"connection refused", "Postgres runs there"}, true},
-		"silence":          {"postgres://u:s3cret@127.0.0.1:" + silentPort + "/x?sslmode=disable&connect_timeout=1", []string{"no answer in time"}, true},
+		"silence":          {"postgres://u:s3cret@127.0.0.1:" + silentPort + "/x?sslmode=disable&connect_timeout=1", []string{"accepts connections and does not answer"}, true},
 		"no such name":     {"postgres://u:s3cret@nothere.invalid/x?connect_timeout=5", []string{"nothere.invalid can't be resolved"}, true},
 		"no such socket":   {"host=/does/not/exist user=u dbname=x password=s3cret", []string{"no such socket"}, true},
 		"no TLS":           {"postgres://postgres:s3cret@127.0.0.1:" + port + "/postgres?sslmode=require", []string{"the server has no TLS"}, false},

@@ -115,6 +115,8 @@ func explain(err error, cfg *pgx.ConnConfig) (problem, remedy string, temporary 
 		return "it let this client in and does not answer, as a pooler that has no free server connection", roomInPooler, true
 	case errors.As(err, &server):
 		return explainServer(server, cfg)
+	case silentHost(err) != "":
+		return silentHost(err) + " accepts connections and does not answer", "check that a Postgres server listens there and that it is not stuck", true
 	case refusesTLS(err):
 		return "the server has no TLS", "turn it on there (ssl = on), or set sslmode=disable if the way to it is safe", false
 	case isTLS(err):
@@ -139,6 +141,19 @@ func explain(err error, cfg *pgx.ConnConfig) (problem, remedy string, temporary 
 		return "no answer in time", "check host, port and firewalls; connect_timeout gives it more time", true
 	}
 	return printable(lastLine(err.Error())), "check that host and port are those of a Postgres server", true
+}
+
+// silentHost is the address of a host that took the connection and let the time run out before it said anything: a server that
+// is stuck, or something else that listens there. Empty: there is none. Until the connection stands, pgconn calls it a dial error.
+func silentHost(err error) string {
+	for line := range strings.Lines(err.Error()) {
+		address, failed, found := strings.Cut(strings.TrimSpace(line), " (")
+		_, failed, _ = strings.Cut(failed, "): ")
+		if found && strings.Contains(failed, "timeout: ") && !strings.HasPrefix(failed, "dial error") {
+			return printable(address)
+		}
+	}
+	return ""
 }
 
 // SQLSTATE codes of a refused connection (Postgres manual, appendix A).

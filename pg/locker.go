@@ -22,8 +22,14 @@ const (
 	lockNotAvailable = "55P03"
 )
 
-// BoundForPerson ends the statements of connections made from cfg after 10 s. [ExplainTimeout] says why it took so long.
-func BoundForPerson(cfg *pgx.ConnConfig) { cfg.Tracer = bound(personLimit) }
+// BoundForPerson ends the statements of connections made from cfg after 10 s, and attempts to connect after 10 s for all hosts
+// together. [ExplainTimeout] says why a statement took so long.
+func BoundForPerson(cfg *pgx.ConnConfig) {
+	cfg.Tracer = bound(personLimit)
+	if most := personLimit / time.Duration(len(hosts(cfg))); cfg.ConnectTimeout == 0 || cfg.ConnectTimeout > most {
+		cfg.ConnectTimeout = most
+	}
+}
 
 // IsTimeout tells of an error that time ran out, here or in the server.
 func IsTimeout(err error) bool {

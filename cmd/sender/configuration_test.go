@@ -84,6 +84,22 @@ func TestDatabase_OneThatCantBeReachedIsOneLine(t *testing.T) {
 	require.Less(t, time.Since(began), 20*time.Second)
 }
 
+func TestDatabase_OneThatTakesConnectionsAndSaysNothingIsNamed(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // the kernel takes them
+	require.NoError(t, err)
+	defer listener.Close()
+	environment := []string{fmt.Sprintf("DATABASE_URL=postgres://app:s3cret@%s/app?connect_timeout=1", listener.Addr()), "SENDER_ADMIN_ADDR="}
+	says := listener.Addr().String() + " accepts connections and does not answer"
+	runProgram(t, environment, "status").requireOneLine(t, 1, says)
+	o := runProgram(t, environment, "run")
+	require.Equal(t, 1, o.code)
+	first, last, _ := strings.Cut(strings.TrimSpace(o.errors), "\n")
+	require.Contains(t, first, "waiting for the database")
+	require.Contains(t, first, says)
+	require.Contains(t, last, "sender: can't connect to database app")
+	require.Contains(t, last, says)
+}
+
 func TestDatabase_AWrongPasswordIsNotWaitedFor(t *testing.T) {
 	server := startServer(t, postgres.Options{Password: true})
 	began := time.Now()
