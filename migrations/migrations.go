@@ -5,21 +5,62 @@
 // never changed once it was released. One that alters what a view reads drops that view first; all views are made again
 // afterwards. A view is changed in its file. A release that changes views has a new migration too, be it an empty one,
 // so that an older program does not put its own back.
+//
+// A [Source] is a folder beside common and views. docs/adapters.md says how one is written.
 package migrations
 
 import (
 	"embed"
+	"fmt"
 	"io/fs"
+	"strings"
 )
 
-//go:embed native/*.sql views/*.sql
+//go:embed */*
 var files embed.FS
 
-// Native is for applications that keep their outbox in schema fedsender itself.
-var Native = folder("native")
+// separator stands between the way forward and the way back.
+const separator = "---- create above / drop below ----\n"
 
-// Views is run in the order of the file names.
-var Views = folder("views")
+// Step is a file: what it makes, and how that is removed again.
+type Step struct{ Name, Up, Down string }
+
+// Sources are all there are, by their names.
+func Sources() map[string]*Source {
+	entries, err := files.ReadDir(".")
+	if err != nil {
+		panic(err) // there is nothing to read that could fail
+	}
+	sources := map[string]*Source{}
+	for _, entry := range entries {
+		if name := entry.Name(); name != "common" && name != "views" {
+			sources[name] = NewSource(name, folder(name))
+		}
+	}
+	return sources
+}
+
+// Views are the views for people, in the order in which they are made.
+func Views() ([]Step, error) {
+	views := folder("views")
+	names, err := fs.Glob(views, "*.sql")
+	if err != nil {
+		return nil, err
+	}
+	steps := make([]Step, len(names))
+	for i, name := range names {
+		text, err := fs.ReadFile(views, name)
+		if err != nil {
+			return nil, err
+		}
+		steps[i] = Step{Name: "views/" + name}
+		var found bool
+		if steps[i].Up, steps[i].Down, found = strings.Cut(string(text), separator); !found {
+			return nil, fmt.Errorf("views/%s does not say how to drop it", name)
+		}
+	}
+	return steps, nil
+}
 
 func folder(name string) fs.FS {
 	sub, err := fs.Sub(files, name)

@@ -14,7 +14,7 @@ var singleRows = []singleRow{
 	// The feed has gone by what is settled for everybody. Higher cursors are no proof: an operator may have moved them.
 	{"feed", `
 		insert into fedsender.feed (horizon)
-		select greatest(coalesce(min(last_successful_id), 0), 0) from fedsender.queue_state
+		select greatest(coalesce(min(last_successful_id), 0), 0) from fedsender.source_queue_state
 		on conflict (one) do nothing`},
 	{"sweep", `insert into fedsender.sweep (xid) values (pg_snapshot_xmin(pg_current_snapshot())) on conflict (one) do nothing`},
 	{"balance", restoreBalance},

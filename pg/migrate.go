@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/tern/v2/migrate"
+
+	"github.com/fedsender/fedsender/migrations"
 )
 
 const (
@@ -28,7 +30,7 @@ const (
 
 // MigrateOptions says what [Migrate] does.
 type MigrateOptions struct {
-	Source string // native; auto or empty: what the schema is of, or native
+	Source string // auto or empty: what the schema is of, or whose tables are there, or native
 	DryRun bool   // only report
 	Down   bool   // remove everything, the rows too
 	Log    *slog.Logger
@@ -37,10 +39,12 @@ type MigrateOptions struct {
 // Report is what [Migrate] did, or would do.
 type Report struct {
 	Source       string
+	Variant      string // of the application's tables; empty: there is only one, or it was not asked for
 	DryRun, Down bool
 	From, To     int32 // versions; 0: no schema
 	Steps        []Step
-	Lost         []Loss // with Down
+	Silent       []string // tables of the application on which the role may not make triggers, so that processes poll
+	Lost         []Loss   // with Down
 }
 
 // String is a line for a person.
@@ -53,18 +57,20 @@ func (r Report) String() string {
 	case r.Down && len(r.Steps) == 0:
 		return "there is no schema fedsender"
 	case r.Down:
-		text := fmt.Sprintf("schema fedsender (%s, version %d) %s removed", r.Source, r.From, is)
+		text := fmt.Sprintf("schema fedsender (%s, version %d) %s removed", r.name(), r.From, is)
 		for i, loss := range r.Lost {
 			text += fmt.Sprintf("%s %d rows of %s", []string{", with", ","}[min(i, 1)], loss.Rows, loss.Table)
 		}
 		return text
 	case len(r.Steps) == 0:
-		return fmt.Sprintf("schema fedsender (%s) is up to date at version %d", r.Source, r.To)
+		return fmt.Sprintf("schema fedsender (%s) is up to date at version %d", r.name(), r.To)
 	case r.From == r.To:
-		return fmt.Sprintf("schema fedsender (%s, version %d): %sviews made anew", r.Source, r.To, has)
+		return fmt.Sprintf("schema fedsender (%s, version %d): %sviews made anew", r.name(), r.To, has)
 	}
-	return fmt.Sprintf("schema fedsender (%s): %smigrated from version %d to %d", r.Source, has, r.From, r.To)
+	return fmt.Sprintf("schema fedsender (%s): %smigrated from version %d to %d", r.name(), has, r.From, r.To)
 }
+
+func (r Report) name() string { return strings.TrimSpace(r.Source + " " + r.Variant) }
 
 // Step is one file that was run.
 type Step struct{ Name, SQL string }
@@ -77,7 +83,8 @@ type Loss struct {
 
 // Migrate makes schema fedsender or brings it up to date; where it is, it changes and locks nothing. Each migration is a
 // transaction of its own, and all views are one; what was interrupted is completed by calling it again. Processes
-// that call it together wait for each other. With Down it removes all that it ever made, in one transaction.
+// that call it together wait for each other. With Down it removes all that it ever made, in one transaction but for
+// triggers on tables of the application, each of which has its own: no two of these tables are locked at a time.
 //
 // Rows of tables that have one are made again where they are missing.
 //
@@ -98,10 +105,10 @@ func Migrate(ctx context.Context, conn *pgx.Conn, opts MigrateOptions) (report R
 	if m.schema, err = readSchema(ctx, conn); err != nil {
 		return report, err
 	}
-	if err := m.choose(); err != nil {
-		return report, err
+	if err := m.choose(ctx); err != nil {
+		return report, m.schema.explain(err)
 	}
-	m.report = Report{Source: m.source, DryRun: opts.DryRun, Down: opts.Down, From: m.schema.version, To: m.schema.version}
+	m.report = Report{Source: m.source, Variant: m.variant, DryRun: opts.DryRun, Down: opts.Down, From: m.schema.version, To: m.schema.version}
 	if opts.Down {
 		err = m.down(ctx)
 	} else {
@@ -115,26 +122,74 @@ type migration struct {
 	opts   MigrateOptions
 	schema schema
 	source string
-	report Report
+	// variant is the form of the application's tables that is found; with Down, that of the schema.
+	variant string
+	report  Report
 }
 
 // choose finds the source, and refuses a schema that this program does not know.
-func (m *migration) choose() error {
+func (m *migration) choose(ctx context.Context) (err error) {
 	m.source = m.opts.Source
 	if m.source == "" || m.source == "auto" {
-		m.source = "native"
-		if m.schema.source != "" {
-			m.source = m.schema.source
+		if m.source = m.schema.source; m.source == "" {
+			if m.source, err = detect(ctx, m.conn); err != nil {
+				return err
+			}
 		}
 	}
 	if m.schema.source != "" && m.schema.source != m.source {
 		return schemaErrorf(ErrOtherSource, "schema fedsender is for source %s, not %s; remove it first: sender migrate --down", m.schema.source, m.source)
 	}
-	if err := m.schema.check(); errors.Is(err, ErrSchemaNewer) {
+	if err := m.schema.checkVersion(); errors.Is(err, ErrSchemaNewer) {
 		return err
 	}
 	if sources[m.source] == nil {
-		return schemaErrorf(ErrOtherSource, "there is no source %q; use native", m.source)
+		return schemaErrorf(ErrOtherSource, "there is no source %q; use one of %s", m.source, strings.Join(SourceNames(), ", "))
+	}
+	return m.chooseVariant(ctx)
+}
+
+// detect finds out whose tables the database has.
+func detect(ctx context.Context, q Querier) (string, error) {
+	for _, name := range SourceNames() {
+		sql, err := sources[name].Detect()
+		if err != nil || sql == "" {
+			continue
+		}
+		var found bool
+		if err := q.QueryRow(ctx, sql).Scan(&found); err != nil {
+			return "", fmt.Errorf("look whether the tables are those of source %s: %w", name, err)
+		}
+		if found {
+			return name, nil
+		}
+	}
+	return "native", nil
+}
+
+// chooseVariant finds out which form the application's tables have. What was made for one of them goes with any.
+func (m *migration) chooseVariant(ctx context.Context) error {
+	known, err := sources[m.source].Variants()
+	if err != nil || len(known) == 0 {
+		return err
+	}
+	if m.opts.Down {
+		m.variant = m.schema.variant
+		if !slices.Contains(known, m.variant) {
+			m.variant = known[0]
+		}
+		return nil
+	}
+	sql, err := sources[m.source].Variant()
+	if err != nil {
+		return err
+	}
+	if err := m.conn.QueryRow(ctx, sql).Scan(&m.variant); err != nil {
+		return fmt.Errorf("look which tables the application has: %w", err)
+	}
+	if !slices.Contains(known, m.variant) {
+		return schemaErrorf(ErrOtherSource, "source %s is for the tables of %s, and this database has others: %s",
+			m.source, strings.Join(known, " and "), m.variant)
 	}
 	return nil
 }
@@ -169,7 +224,11 @@ func (m *migration) up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	views, err := readViews()
+	views, err := readViews(sources[m.source], m.variant)
+	if err != nil {
+		return err
+	}
+	after, err := sources[m.source].After(m.variant)
 	if err != nil {
 		return err
 	}
@@ -187,10 +246,18 @@ func (m *migration) up(ctx context.Context) error {
 				m.step(v.name, v.up)
 			}
 		}
+		if after.Up != "" && (len(m.report.Steps) > 0 || m.schema.silent) {
+			m.step(after.Name, after.Up)
+		}
 		m.report.To = int32(len(migrator.Migrations))
 		return nil
 	}
 	if len(pending) == 0 && fresh {
+		if m.schema.silent {
+			if err := m.finish(ctx, after); err != nil {
+				return err
+			}
+		}
 		return m.makeRows(ctx)
 	}
 	grants, err := m.grants(ctx)
@@ -207,7 +274,30 @@ func (m *migration) up(ctx context.Context) error {
 	if err := m.makeViews(ctx, views, grants); err != nil {
 		return err
 	}
+	if err := m.finish(ctx, after); err != nil {
+		return err
+	}
 	return m.makeRows(ctx)
+}
+
+// finish does what can't be part of a transaction, and notes which triggers it could not make.
+func (m *migration) finish(ctx context.Context, after migrations.Step) error {
+	if after.Up == "" {
+		return nil
+	}
+	if _, err := m.conn.Exec(ctx, after.Up); err != nil {
+		return fmt.Errorf("%s/%s: %w", m.source, after.Name, err)
+	}
+	m.step(after.Name, after.Up)
+	if err := m.conn.QueryRow(ctx, `select silent_tables from fedsender.source`).Scan(&m.report.Silent); err != nil {
+		return fmt.Errorf("read which triggers are missing: %w", err)
+	}
+	if len(m.report.Silent) > 0 {
+		tables := strings.Join(m.report.Silent, ", ")
+		m.opts.Log.Warn("this role may not make triggers on all tables of the application, so processes look for news themselves, more often",
+			"tables", tables, "mend", "grant trigger on "+tables+" to "+identifier(m.schema.role)+"; then run: sender migrate")
+	}
+	return nil
 }
 
 // load reads the migrations of the source; with a connection it makes the table for the version.
@@ -216,8 +306,12 @@ func (m *migration) load(ctx context.Context, conn *pgx.Conn) (*migrate.Migrator
 	if err != nil {
 		return nil, fmt.Errorf("make %s: %w", versionTable, err)
 	}
-	if err := migrator.LoadMigrations(sources[m.source]); err != nil {
+	steps, err := sources[m.source].Numbered()
+	if err != nil {
 		return nil, fmt.Errorf("load the migrations of source %s: %w", m.source, err)
+	}
+	for _, step := range steps {
+		migrator.AppendMigration(step.Name, step.Up, step.Down)
 	}
 	return migrator, nil
 }
@@ -261,9 +355,17 @@ func (m *migration) down(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	views, err := readViews()
+	views, err := readViews(sources[m.source], m.variant)
 	if err != nil {
 		return err
+	}
+	before, err := sources[m.source].After(m.variant)
+	if err != nil {
+		return err
+	}
+	alone := before.Down != ""
+	if alone {
+		m.step(before.Name, before.Down)
 	}
 	for _, v := range slices.Backward(views) {
 		m.step(v.name, v.down)
@@ -280,11 +382,21 @@ func (m *migration) down(ctx context.Context) error {
 	if m.report.Lost, err = countRows(ctx, m.conn); err != nil || m.opts.DryRun {
 		return err
 	}
+	steps := m.report.Steps
+	if alone {
+		if err := refuseWhileHeld(ctx, m.conn); err != nil {
+			return err
+		}
+		if _, err := m.conn.Exec(ctx, steps[0].SQL); err != nil {
+			return fmt.Errorf("remove %s: %w", steps[0].Name, err)
+		}
+		steps = steps[1:]
+	}
 	return pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
 		if err := refuseWhileHeld(ctx, tx); err != nil {
 			return err
 		}
-		for _, step := range m.report.Steps {
+		for _, step := range steps {
 			if _, err := tx.Exec(ctx, step.SQL); err != nil {
 				return dependents(fmt.Errorf("remove %s: %w", step.Name, err))
 			}

@@ -224,7 +224,7 @@ func TestMigrate_MakesViewsAnewWhoseColumnsChangedAndKeepsTheirGrants(t *testing
 func TestMigrate_RefusesASchemaThatIsNewerOrOfAnotherSource(t *testing.T) {
 	conn := admin(t, postgres.Database(t))
 	migrate(t, conn, pg.MigrateOptions{})
-	_, err := pg.Migrate(t.Context(), conn, pg.MigrateOptions{Source: "lemmy"})
+	_, err := pg.Migrate(t.Context(), conn, pg.MigrateOptions{Source: "another"})
 	require.ErrorIs(t, err, pg.ErrOtherSource)
 
 	execute(t, conn, `update fedsender.schema_version set version = version + 1`)

@@ -21,10 +21,11 @@ import (
 func released(t *testing.T, source string, later map[string]string) {
 	t.Helper()
 	files := fstest.MapFS{}
-	names, err := fs.Glob(migrations.Native, "*.sql")
+	native := migrations.Sources()["native"].Files()
+	names, err := fs.Glob(native, "*.sql")
 	require.NoError(t, err)
-	for _, name := range names {
-		text, err := fs.ReadFile(migrations.Native, name)
+	for _, name := range append(slices.Clone(names), "names.json") {
+		text, err := fs.ReadFile(native, name)
 		require.NoError(t, err)
 		files[name] = &fstest.MapFile{Data: []byte(strings.ReplaceAll(string(text), "'native'::text", "'"+source+"'::text"))}
 	}
@@ -32,7 +33,7 @@ func released(t *testing.T, source string, later map[string]string) {
 		files[fmt.Sprintf("%03d_%s", len(names)+1+i, name)] = &fstest.MapFile{Data: []byte(later[name])}
 	}
 	before := maps.Clone(sources)
-	sources[source] = files
+	sources[source] = migrations.NewSource(source, files)
 	t.Cleanup(func() { sources = before })
 }
 

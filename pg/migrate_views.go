@@ -5,11 +5,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
-	"path"
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,10 +14,13 @@ import (
 	"github.com/fedsender/fedsender/migrations"
 )
 
-// invalidTableDefinition is the SQLSTATE of a view that can't be replaced because its columns are others.
-const invalidTableDefinition = "42P16"
+// SQLSTATEs of a view and of a function that can't be replaced because their columns are others.
+const (
+	invalidTableDefinition    = "42P16"
+	invalidFunctionDefinition = "42P13"
+)
 
-// view is a file of migrations/views.
+// view is a file of what is made anew: of migrations/views, or of what the source has live.
 type view struct {
 	name, up, down string
 	made           []string // names of the views in it
@@ -28,25 +28,23 @@ type view struct {
 
 var viewPattern = regexp.MustCompile(`(?m)^create or replace view fedsender\.(\w+)`)
 
-func readViews() ([]view, error) {
-	names, err := fs.Glob(migrations.Views, "*.sql")
+// readViews returns the files in the order in which they are run: the views for people read those of the source.
+func readViews(source *migrations.Source, variant string) ([]view, error) {
+	live, err := source.Live(variant)
 	if err != nil {
 		return nil, err
 	}
-	views := make([]view, len(names))
-	for i, name := range names {
-		text, err := fs.ReadFile(migrations.Views, name)
-		if err != nil {
-			return nil, err
+	people, err := migrations.Views()
+	if err != nil {
+		return nil, err
+	}
+	var views []view
+	for _, step := range slices.Concat(live, people) {
+		v := view{name: step.Name, up: step.Up, down: step.Down}
+		for _, match := range viewPattern.FindAllStringSubmatch(v.up, -1) {
+			v.made = append(v.made, match[1])
 		}
-		up, down, found := strings.Cut(string(text), "---- create above / drop below ----")
-		if !found {
-			return nil, fmt.Errorf("views/%s does not say how to drop it", name)
-		}
-		views[i] = view{name: path.Join("views", name), up: up, down: down}
-		for _, match := range viewPattern.FindAllStringSubmatch(up, -1) {
-			views[i].made = append(views[i].made, match[1])
-		}
+		views = append(views, v)
 	}
 	return views, nil
 }
@@ -95,8 +93,8 @@ func (m *migration) makeViews(ctx context.Context, views []view, grants []string
 	err := pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
 		err := pgx.BeginFunc(ctx, tx, func(nested pgx.Tx) error { return runViews(ctx, nested, views) })
 		var server *pgconn.PgError
-		if errors.As(err, &server) && server.Code == invalidTableDefinition {
-			// Columns can't be taken out of a view, or changed, but by making it anew.
+		if errors.As(err, &server) && (server.Code == invalidTableDefinition || server.Code == invalidFunctionDefinition) {
+			// Columns can't be taken out, or changed, but by making it anew.
 			for _, v := range slices.Backward(views) {
 				if _, err := tx.Exec(ctx, v.down); err != nil {
 					return dependents(fmt.Errorf("drop %s: %w", v.name, err))

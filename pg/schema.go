@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/tern/v2/migrate"
 
 	"github.com/fedsender/fedsender/migrations"
 )
@@ -39,13 +40,10 @@ func schemaErrorf(kind error, format string, args ...any) error {
 }
 
 // sources are the folders of migrations by what fedsender.source calls them.
-var sources = map[string]fs.FS{"native": migrations.Native}
+var sources = migrations.Sources()
 
-// latest is the version that the newest migration of a source leads to.
-func latest(source string) (int32, error) {
-	names, err := migrate.FindMigrations(sources[source])
-	return int32(len(names)), err
-}
+// SourceNames are what MigrateOptions.Source can be, in order.
+func SourceNames() []string { return slices.Sorted(maps.Keys(sources)) }
 
 // schema is what there is of schema fedsender, and who asks.
 type schema struct {
@@ -54,6 +52,9 @@ type schema struct {
 	made           bool   // it has a version
 	version        int32
 	source         string // empty: none yet
+	variant        string // what form of the application's tables it was made for; empty: there is only one
+	variantNow     string // what form they have
+	silent         bool   // triggers are missing on tables of the application
 	views          string // see viewsVersion
 }
 
@@ -77,7 +78,11 @@ func readSchema(ctx context.Context, q Querier) (s schema, err error) {
 		return s, s.explain(fmt.Errorf("read the version of schema fedsender: %w", err))
 	}
 	if hasSource {
-		if err := q.QueryRow(ctx, `select name from fedsender.source`).Scan(&s.source); err != nil {
+		// Columns that an older schema lacks are null.
+		err := q.QueryRow(ctx, `
+			select s.name, coalesce(s.r ->> 'variant', ''), coalesce(s.r ->> 'variant_now', ''), coalesce(not (s.r ->> 'rings')::boolean, false)
+			from (select name, to_jsonb(source) as r from fedsender.source) s`).Scan(&s.source, &s.variant, &s.variantNow, &s.silent)
+		if err != nil {
 			return s, s.explain(fmt.Errorf("read the source of schema fedsender: %w", err))
 		}
 	}
@@ -99,15 +104,23 @@ func (s schema) explain(err error) error {
 		role, server.Message, owner)
 }
 
-// check compares the version with that of the program.
+// check says whether the program can work with it.
 func (s schema) check() error {
+	if err := s.checkVersion(); err != nil {
+		return err
+	}
+	return s.checkVariant()
+}
+
+// checkVersion compares the version with that of the program.
+func (s schema) checkVersion() error {
 	if !s.made || s.version == 0 {
 		return schemaErrorf(ErrNoSchema, "database %s has no schema fedsender; run: sender migrate", identifier(s.database))
 	}
 	if sources[s.source] == nil {
 		return schemaErrorf(ErrSchemaNewer, "schema fedsender is for source %q, which this version of sender does not know; install a newer one", s.source)
 	}
-	want, err := latest(s.source)
+	want, err := sources[s.source].Version()
 	switch {
 	case err != nil:
 		return err
@@ -117,6 +130,22 @@ func (s schema) check() error {
 		return schemaErrorf(ErrSchemaNewer, "schema fedsender has version %d, newer than the %d of this sender; install the newer sender that made it", s.version, want)
 	}
 	return nil
+}
+
+// checkVariant tells of an application whose upgrade has changed its tables.
+func (s schema) checkVariant() error {
+	if s.variant == s.variantNow {
+		return nil
+	}
+	known, err := sources[s.source].Variants()
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(known, s.variantNow) {
+		return schemaErrorf(ErrSchemaNewer, "the tables of the application have changed (made for %s, found %s), and this sender knows only %s; install a newer one",
+			s.variant, s.variantNow, strings.Join(known, ", "))
+	}
+	return schemaErrorf(ErrSchemaOlder, "the tables of the application have changed (made for %s, found %s); run: sender migrate", s.variant, s.variantNow)
 }
 
 // CheckSchema says whether the schema is the one that this program was made for: nil, or an error that matches

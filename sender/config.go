@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/caarlos0/env/v10"
 
 	"github.com/fedsender/fedsender/deliver"
+	"github.com/fedsender/fedsender/pg"
 )
 
 // Config is all that Run can be told. Make it with [ParseConfig], which fills in the defaults and checks the values; a
@@ -25,7 +27,7 @@ import (
 type Config struct {
 	DatabaseURL      string `env:"DATABASE_URL" secret:"file" unit:"URL or key=value" usage:"the Postgres database; without it the PG* variables say where"`
 	LeaseDatabaseURL string `env:"SENDER_LEASE_DATABASE_URL" secret:"file" unit:"URL or key=value" usage:"a direct connection for leases and LISTEN, when DATABASE_URL goes through a transaction pooler"`
-	Source           string `env:"SENDER_SOURCE" envDefault:"auto" unit:"auto|native|lemmy" usage:"whose tables are read"`
+	Source           string `env:"SENDER_SOURCE" envDefault:"auto" unit:"auto or a name" usage:"whose tables are read; auto: what the schema was made for"`
 	Name             string `env:"SENDER_NAME" default:"host name and pid" unit:"text" usage:"what this process is called in views, metrics and logs"`
 
 	AdminAddr  string `env:"SENDER_ADMIN_ADDR" default:"127.0.0.1:9464" unit:"HOST:PORT" usage:"where the status page, /healthz, /readyz and /metrics are served; empty: nowhere"`
@@ -139,10 +141,8 @@ func (c *Config) check() error {
 	default:
 		return wrong("SENDER_SIGNER", "must be auto or go, not %q", c.Signer)
 	}
-	switch c.Source {
-	case "auto", "native", "lemmy":
-	default:
-		return wrong("SENDER_SOURCE", "must be auto, native or lemmy, not %q", c.Source)
+	if names := pg.SourceNames(); c.Source != "auto" && !slices.Contains(names, c.Source) {
+		return wrong("SENDER_SOURCE", "must be auto, %s, not %q", strings.Join(names, " or "), c.Source)
 	}
 	switch c.LogFormat {
 	case "auto", "text", "json":

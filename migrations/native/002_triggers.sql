@@ -1,63 +1,7 @@
--- Every function here runs inside the application's transaction: fixed search_path, the owner's
--- rights, nothing that can raise. Nobody else may hang them on tables of his own.
+{{ template "common/bells.sql" . }}
 
--- A transaction that has notified can't be prepared (PREPARE TRANSACTION, Postgres manual), so on a
--- server that allows prepared transactions nobody notifies and the processes poll faster instead.
-create function fedsender.may_notify() returns boolean
-language sql stable
-set search_path = pg_catalog, pg_temp
-return current_setting('max_prepared_transactions') = '0';
-comment on function fedsender.may_notify() is 'Whether triggers of this server may NOTIFY: not where transactions can be prepared.';
-
--- A snapshot that is older than the arming can't see it, hence the isolation level.
-create function fedsender.ring_activity() returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if (exists (select from fedsender.doorbell where armed)
-      or current_setting('transaction_isolation') in ('repeatable read', 'serializable'))
-     and fedsender.may_notify() then
-    perform pg_notify('fedsender_activity', '');
-  end if;
-  return null;
-end
-$$;
 create trigger ring after insert or update of id on fedsender.activity
   for each statement execute function fedsender.ring_activity();
-
-create function fedsender.ring_change() returns void
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if fedsender.may_notify() then
-    perform pg_notify('fedsender_change', '');
-  end if;
-end
-$$;
-
-create function fedsender.log_change(kind text, actor_id bigint, instance_id integer) returns void
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  insert into fedsender.change (kind, actor_id, instance_id) values (kind, actor_id, instance_id);
-  perform fedsender.ring_change();
-end
-$$;
-comment on function fedsender.log_change(text, bigint, integer) is 'Tell all processes; the control functions call it.';
-
--- What was truncated or is too much to name is read anew as a whole.
-create function fedsender.all_changed() returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform fedsender.log_change(tg_argv[0], null, null);
-  return null;
-end
-$$;
 
 -- One row for each (actor, instance) that a statement touched; above 10,000 one row for all, because
 -- a process then loads everything faster than it reads them one by one.
@@ -280,26 +224,11 @@ $$;
 create trigger actor_updated after update on fedsender.actor
   referencing old table as old_rows new table as new_rows for each statement execute function fedsender.actor_updated();
 
-create function fedsender.control_changed() returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform fedsender.log_change('control', null, coalesce(new.instance_id, old.instance_id));
-  return null;
-end
-$$;
-create trigger control_changed after insert or update or delete on fedsender.instance_control
-  for each row execute function fedsender.control_changed();
-
-revoke all on function fedsender.ring_activity(), fedsender.ring_change(), fedsender.log_change(text, bigint, integer),
-  fedsender.all_changed(), fedsender.follower_changed(), fedsender.follower_updated(), fedsender.instance_inserted(),
-  fedsender.instance_updated(), fedsender.instance_deleted(), fedsender.actor_updated(), fedsender.control_changed()
-  from public;
+revoke all on function fedsender.follower_changed(), fedsender.follower_updated(), fedsender.instance_inserted(),
+  fedsender.instance_updated(), fedsender.instance_deleted(), fedsender.actor_updated() from public;
 
 ---- create above / drop below ----
 
-drop trigger control_changed on fedsender.instance_control;
 drop trigger actor_updated on fedsender.actor;
 drop trigger list_changed on fedsender.domain_block;
 drop trigger list_changed on fedsender.domain_allow;
@@ -312,7 +241,6 @@ drop trigger follower_truncated on fedsender.follower;
 drop trigger follower_deleted on fedsender.follower;
 drop trigger follower_inserted on fedsender.follower;
 drop trigger ring on fedsender.activity;
-drop function fedsender.control_changed(), fedsender.actor_updated(), fedsender.instance_deleted(),
-  fedsender.instance_updated(), fedsender.instance_inserted(), fedsender.follower_updated(),
-  fedsender.follower_changed(), fedsender.all_changed(), fedsender.log_change(text, bigint, integer),
-  fedsender.ring_change(), fedsender.ring_activity(), fedsender.may_notify();
+drop function fedsender.actor_updated(), fedsender.instance_deleted(), fedsender.instance_updated(),
+  fedsender.instance_inserted(), fedsender.follower_updated(), fedsender.follower_changed();
+{{ template "drop common/bells.sql" . }}
