@@ -19,8 +19,8 @@ const (
 	defaultConnectTimeout = 5 * time.Second
 	// defaultApplicationName is what pg_stat_activity shows where the connection string names nothing.
 	defaultApplicationName = "fedsender"
-	// poolConns is enough: reading activities, reading what changed, and a person's question at the same time.
-	poolConns = 4
+	// PoolConns is enough: reading activities, reading what changed, and a person's question at the same time.
+	PoolConns = 4
 	// poolIdle ends connections that a catch-up needed and the usual trickle does not.
 	poolIdle = 5 * time.Minute
 	// poolLifetime lets a connection find a new primary, certificate or search path without a restart.
@@ -133,7 +133,7 @@ func describeParseError(err error) error {
 
 // Open makes a small pool and one connection in it. Its error is that of [Explain]. Close the pool when done.
 func Open(ctx context.Context, cfg *pgx.ConnConfig) (*pgxpool.Pool, error) {
-	pool, err := NewPool(ctx, cfg)
+	pool, err := NewPool(ctx, cfg, PoolConns)
 	if err != nil {
 		return nil, err
 	}
@@ -144,15 +144,15 @@ func Open(ctx context.Context, cfg *pgx.ConnConfig) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
-// NewPool makes a small pool without a connection. Close it when done.
-func NewPool(ctx context.Context, cfg *pgx.ConnConfig) (*pgxpool.Pool, error) {
+// NewPool makes a pool of at most so many connections, without one yet. Close it when done.
+func NewPool(ctx context.Context, cfg *pgx.ConnConfig, conns int) (*pgxpool.Pool, error) {
 	// Only ParseConfig makes a pool's configuration; the string keeps it from reading the environment once more.
 	config, err := pgxpool.ParseConfig("host=/ port=5432 user=x dbname=x sslmode=disable")
 	if err != nil {
 		return nil, fmt.Errorf("configure the pool: %w", err)
 	}
 	config.ConnConfig = cfg
-	config.MaxConns = poolConns
+	config.MaxConns = int32(conns)
 	config.MinConns = 0
 	config.MaxConnIdleTime = poolIdle
 	config.MaxConnLifetime = poolLifetime

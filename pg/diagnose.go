@@ -54,7 +54,7 @@ func Diagnose(ctx context.Context, cfg, lease *pgx.ConnConfig) []Finding {
 	pooled, there, here := false, false, ServerID{}
 	checks := []func(){
 		func() { pooled = d.statementPooled() },
-		d.server, d.clock,
+		d.server, d.clock, d.connections,
 		func() { there = d.schema() },
 		d.ifSchema(&there, d.rights), d.ifSchema(&there, d.sequence), d.ifSchema(&there, d.rows), d.ifSchema(&there, d.locks),
 		d.ifSchema(&there, d.places), d.ifSchema(&there, d.strangers),

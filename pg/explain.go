@@ -186,7 +186,7 @@ func explainServer(err *pgconn.PgError, cfg *pgx.ConnConfig) (problem, remedy st
 	case insufficientPrivilege:
 		return said, "grant it: grant connect on database … to …", false
 	case tooManyConnections:
-		return said, "raise max_connections (or the limit of the role or database), or end idle sessions", true
+		return said, moreConnections(said, cfg), true
 	case cannotConnectNow, adminShutdown, crashShutdown:
 		return said, "wait until it has started", true
 	case protocolViolation:
@@ -196,6 +196,20 @@ func explainServer(err *pgconn.PgError, cfg *pgx.ConnConfig) (problem, remedy st
 		return said, "see the log of the pooler, and that it reaches the server", true
 	}
 	return said, "see the log of the server", false
+}
+
+// moreConnections names the limit that is too small, by what the server says of it.
+func moreConnections(said string, cfg *pgx.ConnConfig) string {
+	limit := ConnectionLimit{}
+	switch {
+	case strings.Contains(said, "for role"):
+		limit.Of = "role " + printable(cfg.User)
+	case strings.Contains(said, "for database"):
+		limit.Of = "database " + printable(cfg.Database)
+	default:
+		return "raise max_connections, or end idle sessions"
+	}
+	return limit.Remedy()
 }
 
 // takesNoneOf tells that there are servers and all of them are read-only, by our own check or by pgx's.

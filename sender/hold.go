@@ -100,7 +100,9 @@ func (e *engine) holdSession(ctx context.Context, first bool) (present int, err 
 	after := context.AfterFunc(ctx, func() { e.leaving.Store(true) })
 	defer after()
 	var listening conc.WaitGroup
-	listening.Go(func() { e.listen(keeper.Context()) })
+	if !e.unheard {
+		listening.Go(func() { e.listen(keeper.Context()) })
+	}
 	defer listening.Wait()
 	err = keeper.Run(ctx)
 	if err != nil {

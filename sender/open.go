@@ -58,6 +58,9 @@ func (e *engine) open(ctx context.Context) (*pg.Feed, error) {
 	if err := e.pool.Ping(ctx); err != nil {
 		return nil, err
 	}
+	if err := e.makeRoom(ctx); err != nil {
+		return nil, err
+	}
 	if err := pg.CheckLeaseConnection(ctx, e.leaseConfig); err != nil {
 		return nil, err
 	}
@@ -93,4 +96,34 @@ func (e *engine) open(ctx context.Context) (*pg.Feed, error) {
 func (e *engine) obey(source *pg.Source) {
 	e.rules.Store(&worker.Rules{UnauthorizedTries: source.UnauthorizedTries, DeadAfterFailures: source.DeadAfterFailures})
 	e.source.Store(source)
+}
+
+// makeRoom lets the pool take what the role may have beside the lease session and the listener. Of two connections the
+// lease session has one, because nothing is sent without it, and nobody listens.
+func (e *engine) makeRoom(ctx context.Context) error {
+	limit, err := pg.ReadConnectionLimit(ctx, e.pool)
+	switch {
+	case err != nil:
+		return err
+	case limit.Lacks(pg.LeastConns):
+		return fmt.Errorf("the %s and a process needs %d; %s", limit, pg.LeastConns, limit.Remedy())
+	case !limit.Lacks(pg.ProcessConns):
+		return nil
+	}
+	rest := max(1, limit.Most-(pg.ProcessConns-pg.PoolConns))
+	if e.pool.Config().MaxConns == int32(rest) {
+		return nil
+	}
+	cost := "what is read waits for its turn"
+	if e.unheard = limit.Lacks(rest + pg.ProcessConns - pg.PoolConns); e.unheard {
+		cost = "nobody listens for news: it is looked for instead"
+	}
+	e.log.Warn("the "+limit.String()+", which is few", "used", pg.ProcessConns, "cost", cost, "remedy", limit.Remedy())
+	smaller, err := pg.NewPool(ctx, e.poolConfig, rest)
+	if err != nil {
+		return err
+	}
+	e.pool.Close()
+	e.pool = smaller
+	return nil
 }

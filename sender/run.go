@@ -126,7 +126,7 @@ func newEngine(ctx context.Context, config Config) (*engine, error) {
 	e.poolConfig = poolConfig.Copy()
 	pg.Bound(e.poolConfig)
 	pg.Confine(e.poolConfig, e.admit)
-	if e.pool, err = pg.NewPool(ctx, e.poolConfig); err != nil {
+	if e.pool, err = pg.NewPool(ctx, e.poolConfig, pg.PoolConns); err != nil {
 		return nil, err
 	}
 	return e, nil

@@ -1,0 +1,109 @@
+package sender
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/sourcegraph/conc"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fedsender/fedsender/test/fleet"
+	"github.com/fedsender/fedsender/test/postgres"
+)
+
+// journal is a log that can be read while it is written.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+// limited makes a role that may have so many connections and all that there is, and returns its URL.
+func limited(t *testing.T, database string, connections int) (as *url.URL) {
+	t.Helper()
+	owner, err := pgx.Connect(t.Context(), database)
+	require.NoError(t, err)
+	as, err = url.Parse(database)
+	require.NoError(t, err)
+	name := fmt.Sprintf("few_%d_%s", connections, strings.TrimPrefix(as.Path, "/"))
+	_, err = owner.Exec(t.Context(), fmt.Sprintf(`create role %s login connection limit %d; grant postgres to %[1]s`, name, connections))
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context())
+		_, err := owner.Exec(ctx, `drop role `+name)
+		require.NoError(t, err)
+		require.NoError(t, owner.Close(ctx))
+	})
+	as.User = url.User(name)
+	return as
+}
+
+func TestRun_LeasesComeFirstWhereTheRoleMayHaveFewConnections(t *testing.T) {
+	for connections, listens := range map[int]bool{2: false, 3: true} {
+		t.Run(fmt.Sprint(connections), func(t *testing.T) {
+			database := postgres.Database(t, fleet.Migrate)
+			as := limited(t, database, connections)
+			said := &journal{}
+			ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+			defer stop()
+			var running conc.WaitGroup
+			defer running.Wait()
+			defer stop()
+			ended := make(chan error, 1)
+			running.Go(func() {
+				ended <- Run(ctx, Config{
+					DatabaseURL: as.String(), Name: "few", MaxInFlight: 8, MaxInFlightPerInstance: 2, RequestTimeout: time.Second,
+					ShutdownTimeout: time.Second, CacheBytes: minCacheBytes, Log: slog.New(slog.NewTextHandler(said, nil)),
+				})
+			})
+			awaitLease(t, database)
+			if listens {
+				awaitSession(t, database, "fedsender listener few")
+			}
+			stop()
+			require.NoError(t, <-ended)
+			text := said.String()
+			require.Contains(t, text, fmt.Sprintf("the connection limit of role %s is %d, which is few", as.User.Username(), connections))
+			require.Contains(t, text, "connection limit 6")
+			require.Equal(t, !listens, strings.Contains(text, "nobody listens"), text)
+			require.NotContains(t, text, "too many connections", "they need not fight for them")
+		})
+	}
+	t.Run("1", func(t *testing.T) {
+		as := limited(t, postgres.Database(t, fleet.Migrate), 1)
+		err := Run(t.Context(), Config{DatabaseURL: as.String(), Name: "few", RequestTimeout: time.Second, CacheBytes: minCacheBytes, Log: slog.New(slog.DiscardHandler)})
+		require.ErrorContains(t, err, " is 1 and a process needs 2; alter role "+as.User.Username()+" connection limit 6")
+	})
+}
+
+// awaitSession waits until somebody is connected under the name.
+func awaitSession(t *testing.T, database, application string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), database)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) }()
+	require.Eventually(t, func() bool {
+		var there bool
+		err := conn.QueryRow(t.Context(), `
+			select exists (select from pg_stat_activity where application_name = $1 and datname = current_database())`, application).Scan(&there)
+		return err == nil && there
+	}, time.Minute, 20*time.Millisecond)
+}
