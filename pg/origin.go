@@ -16,6 +16,8 @@ type Source struct {
 	// Rings: triggers tell of activities and of what else changes in the application's tables. Without them processes
 	// look for themselves.
 	Rings bool
+	// SilentTables are the tables of the application whose triggers are missing.
+	SilentTables []string
 	// StopsOnMovedCursor: an instance whose cursor another program moved is paused and left alone.
 	StopsOnMovedCursor bool
 	// DeadAfterFailures is how many failures in a row make an instance dead that gave no sign of life for 3 days.
@@ -36,10 +38,10 @@ func ReadSource(ctx context.Context, q Querier) (s Source, err error) {
 	err = q.QueryRow(ctx, `
 		select name, activity_table::text, sequence_cache, current_setting('max_prepared_transactions')::int > 0,
 		  current_setting('server_encoding'), rings, stops_on_moved_cursor, dead_after_failures, explicit_ports,
-		  unauthorized_tries, extract(epoch from request_timeout)::float8
+		  unauthorized_tries, extract(epoch from request_timeout)::float8, silent_tables
 		from fedsender.source`).Scan(&s.Name, &s.ActivityTable, &cache, &s.PreparesTransactions,
 		&encoding, &s.Rings, &s.StopsOnMovedCursor, &s.DeadAfterFailures, &s.ExplicitPorts,
-		&s.UnauthorizedTries, &timeout)
+		&s.UnauthorizedTries, &timeout, &s.SilentTables)
 	if err != nil {
 		return s, fmt.Errorf("read the source: %w", err)
 	}

@@ -25,6 +25,7 @@ func (e *engine) apply(ctx context.Context, feed *pg.Feed, c *pg.Changes) error 
 			return err
 		}
 	}
+	e.refreshing.note(c)
 	return e.insist(ctx, "could not read what changed; trying again", func(ctx context.Context) error {
 		return e.applyOnce(ctx, c)
 	})
@@ -49,19 +50,8 @@ func (e *engine) recheckCursors(ctx context.Context, ids []int32) error {
 }
 
 func (e *engine) applyOnce(ctx context.Context, c *pg.Changes) error {
-	for _, t := range c.Tombstones {
-		e.index.AddTombstone(targets.Tombstone(t))
-	}
-	if err := e.rereadPairs(ctx, c.Pairs, c.Snapshot); err != nil {
+	if err := e.rereadTargets(ctx, e.index, c); err != nil {
 		return err
-	}
-	if err := e.rereadInstances(ctx, c.Instances); err != nil {
-		return err
-	}
-	if c.Lists {
-		if err := e.rereadLists(ctx); err != nil {
-			return err
-		}
 	}
 	if len(c.Actors) > 0 {
 		e.forgetKeys(c.Actors)
@@ -78,13 +68,30 @@ func (e *engine) applyOnce(ctx context.Context, c *pg.Changes) error {
 	return e.redeliver(ctx, unique(c.Redeliveries))
 }
 
+// rereadTargets brings an index up to date.
+func (e *engine) rereadTargets(ctx context.Context, index *targets.Index, c *pg.Changes) error {
+	for _, t := range c.Tombstones {
+		index.AddTombstone(targets.Tombstone(t))
+	}
+	if err := e.rereadPairs(ctx, index, c.Pairs, c.Snapshot); err != nil {
+		return err
+	}
+	if err := e.rereadInstances(ctx, index, c.Instances); err != nil {
+		return err
+	}
+	if c.Lists {
+		return e.rereadLists(ctx, index)
+	}
+	return nil
+}
+
 func unique[T int32 | int64](list []T) []T {
 	slices.Sort(list)
 	return slices.Compact(list)
 }
 
 // rereadPairs reads who follows. Who left since the snapshot still gets what was committed before.
-func (e *engine) rereadPairs(ctx context.Context, pairs []pg.Pair, since pg.Snapshot) error {
+func (e *engine) rereadPairs(ctx context.Context, index *targets.Index, pairs []pg.Pair, since pg.Snapshot) error {
 	if len(pairs) == 0 {
 		return nil
 	}
@@ -97,7 +104,7 @@ func (e *engine) rereadPairs(ctx context.Context, pairs []pg.Pair, since pg.Snap
 		return err
 	}
 	for _, t := range left {
-		e.index.AddTombstone(targets.Tombstone(t))
+		index.AddTombstone(targets.Tombstone(t))
 	}
 	inboxes := make(map[pg.Pair][]targets.Inbox, len(pairs))
 	for _, p := range pairs {
@@ -108,12 +115,12 @@ func (e *engine) rereadPairs(ctx context.Context, pairs []pg.Pair, since pg.Snap
 		inboxes[p] = append(inboxes[p], targets.Inbox{URL: f.Inbox, Shared: f.Shared})
 	}
 	for p, list := range inboxes {
-		e.index.SetPair(p.ActorID, p.InstanceID, list)
+		index.SetPair(p.ActorID, p.InstanceID, list)
 	}
 	return nil
 }
 
-func (e *engine) rereadInstances(ctx context.Context, ids []int32) error {
+func (e *engine) rereadInstances(ctx context.Context, index *targets.Index, ids []int32) error {
 	ids = unique(ids)
 	if len(ids) == 0 {
 		return nil
@@ -128,13 +135,13 @@ func (e *engine) rereadInstances(ctx context.Context, ids []int32) error {
 	}
 	for _, i := range found {
 		delete(gone, i.ID)
-		e.index.SetInstance(targets.Instance(i))
+		index.SetInstance(targets.Instance(i))
 	}
 	var removed []int32
 	for id := range gone {
 		removed = append(removed, id)
 	}
-	e.index.RemoveInstance(removed...)
+	index.RemoveInstance(removed...)
 	seen := make(map[int32]time.Time, len(found))
 	for _, i := range found {
 		seen[i.ID] = i.LastSeenAt
@@ -161,12 +168,12 @@ func (e *engine) hearLeases(payload string) {
 	}
 }
 
-func (e *engine) rereadLists(ctx context.Context) error {
+func (e *engine) rereadLists(ctx context.Context, index *targets.Index) error {
 	allow, block, err := pg.ReadLists(ctx, e.pool)
 	if err != nil {
 		return err
 	}
-	e.index.SetLists(listEntries(allow), listEntries(block))
+	index.SetLists(listEntries(allow), listEntries(block))
 	e.noteLists()
 	e.dispatcher.change(e.dispatcher.held(), e.applyLists)
 	return nil
@@ -258,41 +265,6 @@ func query(row *pg.Activity) targets.Query {
 	}
 }
 
-// load replaces everything that is known of instances, followers and lists by one consistent view.
-func (e *engine) load(ctx context.Context, feed *pg.Feed) error {
-	started := time.Now()
-	builder := targets.NewBuilder()
-	var snapshot pg.Snapshot
-	err := pg.Load(ctx, e.pool, func(l *pg.Loaded) {
-		snapshot = l.Snapshot
-		builder.Lists(listEntries(l.Allow), listEntries(l.Block))
-		for i := range l.Instances {
-			builder.Instance(targets.Instance(i))
-		}
-		for f := range l.Followers {
-			builder.Follower(targets.Follower(f))
-		}
-		for t := range l.Tombstones {
-			builder.Tombstone(targets.Tombstone(t))
-		}
-	})
-	if err != nil {
-		return err
-	}
-	e.index.Replace(builder)
-	e.noteLists()
-	feed.ChangesSince(snapshot)
-	e.forgetKeys(nil)
-	stats := e.index.Stats()
-	e.log.Info("loaded whom activities are for", "instances", stats.Instances, "pairs", stats.Pairs,
-		"inboxes", stats.Inboxes, "took", time.Since(started).Round(time.Millisecond))
-	e.wakeKeeper()
-	held := e.dispatcher.held()
-	e.dispatcher.change(held, e.applyLists)
-	e.dispatcher.wantRedeliveries(held)
-	return e.rereadControls(ctx, held)
-}
-
 // adopt makes the instances of inboxes on domains that nobody knew, so that they begin with this activity. refused are
 // inboxes that nothing may be sent to, and those whose instance only the application could have made, and has not.
 func (e *engine) adopt(ctx context.Context, activityID int64, unknown []targets.Unknown) (refused []targets.Bad, err error) {
@@ -323,6 +295,7 @@ func (e *engine) adopt(ctx context.Context, activityID int64, unknown []targets.
 		e.index.SetInstance(targets.Instance(i))
 		ids[n] = i.ID
 	}
+	e.refreshing.note(&pg.Changes{Instances: ids})
 	for _, u := range unknown {
 		_, found := e.index.ByDomain(u.Domain)
 		if !found && slices.Contains(domains, u.Domain) {

@@ -42,6 +42,7 @@ type engine struct {
 	speed       *speedometer
 
 	index      *targets.Index
+	refreshing refreshing // of index
 	documents  *otter.Cache[int64, *prepared]
 	keys       *lru.Cache[keyName, signingKey]
 	keyChanges atomic.Int64

@@ -24,8 +24,9 @@ const (
 	busyFor = 250 * time.Millisecond
 	// idlePoll backs up the bell: what it missed is found that late.
 	idlePoll = 10 * time.Second
-	// preparedPoll stands in for the bell where the server allows prepared transactions, which can't notify.
-	preparedPoll = 100 * time.Millisecond
+	// bellessPoll stands in for the bell where no trigger rings it, or the server allows prepared transactions, which can't
+	// notify.
+	bellessPoll = 100 * time.Millisecond
 	// settleFor bounds the wait for transactions that were open when the bell was armed; idlePoll covers the rest.
 	settleFor = time.Second
 	// maxFindings bounds how many targets wait for the bodies of their activities.
@@ -52,6 +53,7 @@ type head struct {
 
 // run reads until ctx ends.
 func (h *head) run(ctx context.Context) {
+	defer h.engine.abandonRefresh()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	rung := false
@@ -88,6 +90,9 @@ func (h *head) round(ctx context.Context, rung bool) (time.Duration, error) {
 		// Another process may have disarmed the bell, and whoever rang may write more: look for a while.
 		h.unsettle()
 	}
+	if err := h.engine.refresh(ctx); err != nil {
+		return 0, err // ctx has ended
+	}
 	batch, err := h.feed.Read(ctx)
 	if err != nil {
 		return 0, err
@@ -109,6 +114,7 @@ func (h *head) round(ctx context.Context, rung bool) (time.Duration, error) {
 // the one that it was.
 func (h *head) rewind(ctx context.Context) error {
 	e := h.engine
+	e.abandonRefresh() // what it reads may be lost
 	return e.insist(ctx, "could not read the horizon; trying again", func(ctx context.Context) error {
 		head, horizon, err := h.feed.Rewind(ctx)
 		if err != nil {
@@ -185,8 +191,8 @@ func (h *head) pace(ctx context.Context, batch *pg.Batch, rung bool) (time.Durat
 		return gapWait(h.feed.Stopped()), nil
 	case now.Sub(h.active) < busyFor:
 		return busyPoll, nil
-	case h.feed.Prepares():
-		return preparedPoll, nil
+	case !h.rings():
+		return bellessPoll, nil
 	case h.settled:
 		h.slept = true
 		return idlePoll, nil
@@ -198,6 +204,9 @@ func (h *head) pace(ctx context.Context, batch *pg.Batch, rung bool) (time.Durat
 func (h *head) crowded(now time.Time) bool {
 	return h.count >= crowdedAt && now.Sub(h.second) <= time.Second
 }
+
+// rings says whether writers ring the bell when it is armed.
+func (h *head) rings() bool { return h.engine.source.Load().Rings && !h.feed.Prepares() }
 
 // gapWait is a tenth of how long a gap has been there, so that it delays activities by little more than it must.
 func gapWait(stopped time.Duration) time.Duration {
@@ -236,7 +245,7 @@ func (h *head) tally(ctx context.Context, n int, now time.Time) error {
 		h.second, h.count = now, 0
 	}
 	h.count += n
-	if h.count < disarmAt || now.Sub(h.disarms) < time.Second || h.feed.Prepares() {
+	if h.count < disarmAt || now.Sub(h.disarms) < time.Second || !h.rings() {
 		return nil
 	}
 	h.disarms = now

@@ -27,6 +27,9 @@ func (e *engine) await(ctx context.Context) (feed *pg.Feed, err error) {
 	})
 	if err == nil && feed != nil {
 		e.log.Info("starting", "name", e.config.Name, "version", e.config.Version)
+		if source := e.source.Load(); !source.Rings {
+			e.saySilent(source)
+		}
 	}
 	return feed, err
 }

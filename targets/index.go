@@ -59,13 +59,11 @@ type Index struct {
 // New returns an empty index.
 func New() *Index { return NewBuilder().Index() }
 
-// Replace exchanges all that x knows for what b was given, in one step. b must not be used again. Until it returns both
-// are in memory.
-func (x *Index) Replace(b *Builder) {
-	s := b.finish()
+// Become exchanges all that x knows for what y does, in one step. y must not be used again. Until then both are in memory.
+func (x *Index) Become(y *Index) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.state = s
+	x.state = y.state
 	x.ids.Store(nil)
 }
 

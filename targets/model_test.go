@@ -227,7 +227,7 @@ func TestIndex_AnswersAsANaiveModel(t *testing.T) {
 				maps.DeleteFunc(m.followers, func(p pair, _ []targets.Inbox) bool { return slices.Contains(ids, p.instance) })
 				m.tombstones = slices.DeleteFunc(m.tombstones, func(s targets.Tombstone) bool { return slices.Contains(ids, s.InstanceID) })
 			},
-			"load again": func(t *rapid.T) { x.Replace(m.builder(rapid.Uint64().Draw(t, "order"))) },
+			"load again": func(t *rapid.T) { x.Become(m.builder(rapid.Uint64().Draw(t, "order")).Index()) },
 			"query": func(t *rapid.T) {
 				q := targets.Query{
 					ActivityID:   activity.Draw(t, "activity"),

@@ -160,7 +160,7 @@ func TestIndex_RemovedInstanceLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-func TestIndex_ReplaceForgetsWhatWasBefore(t *testing.T) {
+func TestIndex_BecomeForgetsWhatWasBefore(t *testing.T) {
 	x := three()
 	x.SetPair(7, 1, oneShared("https://a.example/inbox"))
 	x.IDs()
@@ -168,7 +168,7 @@ func TestIndex_ReplaceForgetsWhatWasBefore(t *testing.T) {
 	b.Instance(targets.Instance{ID: 9, Domain: "z.example", SharedInbox: "https://z.example/inbox"})
 	b.Tombstone(targets.Tombstone{ActorID: 7, InstanceID: 9, Inbox: "https://z.example/u", ThroughID: 100})
 	b.Lists(nil, []targets.ListEntry{{Domain: "z.example"}})
-	x.Replace(b)
+	x.Become(b.Index())
 	wantInboxes(t, ask(t, x, targets.Query{ActivityID: 100, FollowersOf: []int64{7}, AllInstances: true}),
 		"9: https://z.example/inbox+", "9: https://z.example/u")
 	if !slices.Equal(x.IDs(), []int32{9}) || !x.Blocked(9, time.Time{}) {

@@ -20,6 +20,7 @@ func Source(given map[string]string) string {
 		{"explicit_ports", `true`},
 		{"unauthorized_tries", `6`},
 		{"request_timeout", `null::interval`},
+		{"silent_tables", `'{}'::text[]`},
 	}
 	selected := make([]string, 0, len(columns))
 	for name := range given {
