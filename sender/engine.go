@@ -32,6 +32,7 @@ type engine struct {
 	id      string // of this process, drawn at start
 
 	pool        *pgxpool.Pool
+	cutPool     func()        // ends its connections whatever they wait for
 	unheard     bool          // there is no connection left to listen on
 	lockReads   *rate.Limiter // of pg_locks, which every writer of the database pays
 	poolConfig  *pgx.ConnConfig

@@ -83,20 +83,12 @@ func (e *engine) run(ctx context.Context) error {
 	return err
 }
 
-// closePool waits a little for the goodbyes. For a connection whose statement was cut off, pgx tries for up to 15 s to tell
-// the server, which may not be there; that goes on while the process ends.
+// closePool leaves a little time for the goodbyes.
 func (e *engine) closePool() {
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		e.pool.Close()
-	}()
-	timer := time.NewTimer(poolCloseTimeout)
+	timer := time.AfterFunc(poolCloseTimeout, e.cutPool)
 	defer timer.Stop()
-	select {
-	case <-closed:
-	case <-timer.C:
-	}
+	e.pool.Close()
+	e.cutPool()
 }
 
 // fatal ends Run although ctx has not ended.
@@ -126,6 +118,7 @@ func newEngine(ctx context.Context, config Config) (*engine, error) {
 	e.poolConfig = poolConfig.Copy()
 	pg.Bound(e.poolConfig)
 	pg.Confine(e.poolConfig, e.admit)
+	e.cutPool = pg.Cuttable(ctx, e.poolConfig)
 	if e.pool, err = pg.NewPool(ctx, e.poolConfig, pg.PoolConns); err != nil {
 		return nil, err
 	}

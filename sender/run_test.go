@@ -177,3 +177,31 @@ func TestRun_EndsInTimeAlthoughTheDatabaseIsSilent(t *testing.T) {
 		<-ended
 	}
 }
+
+func TestClosePool_EndsConnectionsWhoseServerIsSilent(t *testing.T) {
+	r, database := newRelay(t, postgres.Database(t))
+	e, err := newEngine(t.Context(), Config{DatabaseURL: database, RequestTimeout: time.Second, CacheBytes: minCacheBytes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.pool.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.cut.Store(true)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := e.pool.Ping(ctx); err == nil {
+		t.Fatal("a link that was cut answered")
+	}
+	began := time.Now()
+	e.closePool()
+	if n := e.pool.Stat().TotalConns(); n > 0 {
+		t.Errorf("%d connections are left", n)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if err := e.pool.Ping(t.Context()); err == nil {
+		t.Error("the pool is open")
+	}
+}
