@@ -151,7 +151,7 @@ func NewPool(ctx context.Context, cfg *pgx.ConnConfig, conns int) (*pgxpool.Pool
 	if err != nil {
 		return nil, fmt.Errorf("configure the pool: %w", err)
 	}
-	config.ConnConfig = cfg
+	config.ConnConfig = keepAlive(cfg)
 	config.MaxConns = int32(conns)
 	config.MinConns = 0
 	config.MaxConnIdleTime = poolIdle
