@@ -123,7 +123,7 @@ func (f *fault) times() int {
 // newStorm starts what the stage has, and the fleet.
 func newStorm(t *testing.T, st *stage) *storm {
 	t.Helper()
-	ctx := within(t)
+	ctx := t.Context() // each fault has its own limit
 	s := &storm{stage: st, hosts: map[string]*network.Host{}}
 	database := st.build(ctx, t, s)
 	config := fediverse.Config{
