@@ -48,6 +48,7 @@ type Metrics struct {
 	databaseFails prometheus.Counter
 	wentBack      prometheus.Counter
 	cursorsBack   prometheus.Counter
+	cursorsMoved  prometheus.Counter
 }
 
 // NewMetrics makes metrics on a registry of their own, with those of the Go run time and of the process. Name and
@@ -80,6 +81,7 @@ func NewMetrics(name, version string) *Metrics {
 
 	m.wentBack = m.counter("database_went_back_total", "Times that the database had lost commits when the lease session was opened again.")
 	m.cursorsBack = m.counter("cursors_went_back_total", "Instances whose cursor was behind the one that this process had saved.")
+	m.cursorsMoved = m.counter("cursors_moved_total", "Instances that were paused because another program moved their cursor.")
 
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "1; the labels say what runs.",
@@ -151,6 +153,9 @@ func (m *Metrics) DatabaseWentBack() { m.wentBack.Inc() }
 
 // CursorsWentBack counts cursors that the database has lost a part of.
 func (m *Metrics) CursorsWentBack(n int) { m.cursorsBack.Add(float64(n)) }
+
+// CursorsMoved counts instances that were paused because another program moved their cursor.
+func (m *Metrics) CursorsMoved(n int) { m.cursorsMoved.Add(float64(n)) }
 
 // Gauges are asked at each scrape, from several goroutines, and must answer within a second from what they know: they
 // do not ask the database. Those that are nil are left out.

@@ -55,6 +55,12 @@ func (d *diagnosis) rights() {
 			names, privileges = append(names, n.name), append(privileges, privilege)
 		}
 	}
+	var stops bool
+	if err := d.conn.QueryRow(d.ctx, `select stops_on_moved_cursor from fedsender.source`).Scan(&stops); err == nil && stops {
+		for _, privilege := range []string{"select", "insert", "update"} {
+			names, privileges = append(names, "instance_control"), append(privileges, privilege)
+		}
+	}
 	var missing []string
 	err := d.conn.QueryRow(d.ctx, `
 		with schema as (

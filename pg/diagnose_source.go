@@ -1,8 +1,12 @@
 package pg
 
 import (
+	"fmt"
 	"strings"
 )
+
+// shownDomains bounds a list of instances.
+const shownDomains = 5
 
 // triggers looks whether the application's tables tell of what happens to them.
 func (d *diagnosis) triggers() {
@@ -30,4 +34,26 @@ func (d *diagnosis) triggers() {
 		mend = "grant trigger on " + strings.Join(silent, ", ") + " to " + owner + "; then run: sender migrate"
 	}
 	d.add(what, Warn, says, mend)
+}
+
+// strays lists the instances that are paused because another program moved their cursor.
+func (d *diagnosis) strays() {
+	const what = "moved cursors"
+	var count int
+	var domains []string
+	if !d.ask(what, fmt.Sprintf(`
+		with stray as (
+			select i.domain
+			from fedsender.instance_control c
+			join fedsender.source_instance i on i.id = c.instance_id
+			where c.paused_until > now() and c.note like '%s%%'
+		)
+		select count(*), coalesce((array_agg(domain order by domain))[:%d], '{}') from stray`, strayWords, shownDomains), &count, &domains) || count == 0 {
+		return
+	}
+	if count > len(domains) {
+		domains = append(domains, fmt.Sprintf("and %d more", count-len(domains)))
+	}
+	d.add(what, Warn, "another program moved the cursors of "+strings.Join(domains, ", ")+", which are paused since: is the application's own sender still running?",
+		"stop it, then for each: sender resume DOMAIN")
 }

@@ -27,3 +27,23 @@ func TestDiagnose_TriggersThatAreMissingAndTheGrantThatMendsIt(t *testing.T) {
 	execute(t, owner, `grant trigger on public.outbox, public."Odd" to `+name)
 	require.Equal(t, "run: sender migrate", finding(t, config, "triggers")[0].Mend)
 }
+
+func TestDiagnose_InstancesThatArePausedBecauseAnotherProgramMovedTheirCursor(t *testing.T) {
+	owner := withFollowers(t)
+	config := owner.Config()
+	require.Empty(t, finding(t, config, "moved cursors"))
+	id := value[int32](t, owner, `select min(id) from fedsender.instance`)
+	domain := value[string](t, owner, `select domain from fedsender.instance where id = $1`, id)
+	execute(t, owner, `update fedsender.queue_state set last_successful_id = 3; update fedsender.instance_health set ahead_id = 9, held = '[{"id": 4}]'`)
+	require.NoError(t, pg.PauseStrays(t.Context(), owner, []pg.Stray{{InstanceID: id, Domain: domain, From: 7, To: 3}, {InstanceID: -1, Domain: "gone"}}))
+	found := finding(t, config, "moved cursors")
+	require.Len(t, found, 1)
+	require.Equal(t, pg.Warn, found[0].Verdict)
+	require.Contains(t, found[0].Says, domain)
+	require.Contains(t, found[0].Mend, "sender resume")
+	require.Equal(t, "3 0 []", value[string](t, owner, `
+		select concat_ws(' ', q.last_successful_id, h.ahead_id, h.held)
+		from fedsender.queue_state q join fedsender.instance_health h using (instance_id) where instance_id = $1`, id))
+	execute(t, owner, `select fedsender.resume($1)`, domain)
+	require.Empty(t, finding(t, config, "moved cursors"))
+}

@@ -19,6 +19,7 @@ func (e *engine) apply(ctx context.Context, feed *pg.Feed, c *pg.Changes) error 
 			if err := e.load(ctx, feed); err != nil {
 				return err
 			}
+			e.dispatcher.spoilAll()
 			return e.recheckCursors(ctx, e.dispatcher.held())
 		})
 		if err != nil {
@@ -31,7 +32,7 @@ func (e *engine) apply(ctx context.Context, feed *pg.Feed, c *pg.Changes) error 
 	})
 }
 
-// recheckCursors begins anew with instances whose cursor was moved, where nobody can say which.
+// recheckCursors looks for instances whose cursor was moved, where nobody can say which.
 func (e *engine) recheckCursors(ctx context.Context, ids []int32) error {
 	for part := range slices.Chunk(ids, stateChunk) {
 		e.saveMu.Lock() // so that it is not us who move them
@@ -41,7 +42,7 @@ func (e *engine) recheckCursors(ctx context.Context, ids []int32) error {
 			return err
 		}
 		if moved := e.dispatcher.movedSince(states); len(moved) > 0 {
-			if err := e.reload(ctx, moved); err != nil {
+			if err := e.followMoved(ctx, moved); err != nil {
 				return err
 			}
 		}
@@ -245,13 +246,17 @@ func (e *engine) rereadControls(ctx context.Context, ids []int32) error {
 	for i := range states {
 		byID[states[i].InstanceID] = &states[i]
 	}
+	moved := e.dispatcher.movedWhilePaused(states)
 	e.dispatcher.change(ids, func(s *slot, now time.Time) {
-		if state := byID[s.id]; state != nil {
+		if state := byID[s.id]; state != nil && !slices.Contains(moved, s.id) {
 			s.control(state, e.config.MaxInFlightPerInstance)
 			e.dispatcher.settlePause(s, now)
 		}
 	})
-	return nil
+	if len(moved) == 0 {
+		return nil
+	}
+	return e.reload(ctx, moved)
 }
 
 // inboxes are those of one instance that an activity is for.

@@ -62,6 +62,9 @@ type engine struct {
 
 	lastSession sessionLoss // belongs to the goroutine of holdLeases
 
+	judging        sync.Mutex
+	changesApplied atomic.Pointer[pg.Snapshot] // what of the log of changes was applied; nil: nothing
+
 	saveMu    sync.Mutex
 	published int64 // the horizon that the database has at least; guarded by saveMu
 

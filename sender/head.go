@@ -103,6 +103,7 @@ func (h *head) round(ctx context.Context, rung bool) (time.Duration, error) {
 			return 0, err // ctx has ended
 		}
 	}
+	h.engine.changesApplied.Store(&batch.Changes.Snapshot)
 	if err := h.offer(ctx, &batch); err != nil {
 		return 0, err // ctx has ended
 	}
@@ -115,6 +116,7 @@ func (h *head) round(ctx context.Context, rung bool) (time.Duration, error) {
 func (h *head) rewind(ctx context.Context) error {
 	e := h.engine
 	e.abandonRefresh() // what it reads may be lost
+	e.changesApplied.Store(nil)
 	return e.insist(ctx, "could not read the horizon; trying again", func(ctx context.Context) error {
 		head, horizon, err := h.feed.Rewind(ctx)
 		if err != nil {

@@ -74,6 +74,7 @@ func (d *dispatcher) forgetCursors(ids []int32) {
 	defer d.mu.Unlock()
 	for _, id := range ids {
 		delete(d.cursors, id)
+		d.spoil(id)
 	}
 }
 

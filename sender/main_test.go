@@ -162,6 +162,16 @@ func (b *bench) beside(f func()) {
 // saved writes everything as if this process had a lease session.
 func (b *bench) saved() {
 	b.t.Helper()
+	b.inSession(func() {
+		if err := b.save(b.t.Context(), nil, 0); err != nil {
+			b.t.Fatal(err)
+		}
+	})
+}
+
+// inSession has f run while there is a lease session.
+func (b *bench) inSession(f func()) {
+	b.t.Helper()
 	session, err := pg.OpenLeaseSession(b.t.Context(), b.leaseConfig, b.id, 0, b.log)
 	if err != nil {
 		b.t.Fatal(err)
@@ -169,7 +179,5 @@ func (b *bench) saved() {
 	defer session.Close()
 	b.session.Store(session)
 	defer b.session.Store(nil)
-	if err := b.save(b.t.Context(), nil, 0); err != nil {
-		b.t.Fatal(err)
-	}
+	f()
 }

@@ -306,12 +306,3 @@ func (e *engine) runSaves(ctx context.Context) {
 		timer.Reset(max(saveEvery-2*time.Since(began), saveLull))
 	}
 }
-
-// cursorsMoved reads the state of instances anew whose cursor is not where this process left it: an operator skipped or
-// replayed, or another program writes cursors too.
-func (e *engine) cursorsMoved(ctx context.Context, ids []int32) {
-	e.log.Warn("the cursors of instances were moved by somebody else; going on from where they are", "instances", e.domains(ids, 5), "count", len(ids))
-	if err := e.reload(ctx, ids); err != nil {
-		e.troubled(ctx, "could not read moved cursors", err)
-	}
-}

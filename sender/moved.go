@@ -1,0 +1,98 @@
+package sender
+
+import (
+	"context"
+	"slices"
+
+	"github.com/fedsender/fedsender/pg"
+)
+
+// cursorsMoved deals with instances whose cursor is not where this process left it: an operator skipped or replayed, or
+// another program writes cursors too. Where that fails, the next save meets them again, and until then nothing more is sent
+// to those that have something to save.
+func (e *engine) cursorsMoved(ctx context.Context, ids []int32) {
+	if err := e.followMoved(ctx, ids); err != nil {
+		e.troubled(ctx, "could not read moved cursors", err)
+	}
+}
+
+func (e *engine) followMoved(ctx context.Context, ids []int32) error {
+	if e.source.Load().StopsOnMovedCursor {
+		return e.judgeMoved(ctx, ids)
+	}
+	e.log.Warn("the cursors of instances were moved by somebody else; going on from where they are", "instances", e.domains(ids, 5), "count", len(ids))
+	return e.reload(ctx, ids)
+}
+
+// judgeMoved goes on from where an operator moved cursors to, which the log of changes tells. An instance whose cursor
+// another program moved is paused for ever: most likely the application's own sender runs beside this one, and each
+// activity would be sent twice. Of the application's tables nothing is written.
+func (e *engine) judgeMoved(ctx context.Context, ids []int32) error {
+	e.judging.Lock() // two saves may have met the same
+	defer e.judging.Unlock()
+	// In this order: what announces a move that the states have was committed with it.
+	states, err := pg.ReadQueueStates(ctx, e.pool, ids)
+	if err != nil {
+		return err
+	}
+	announced, err := pg.AnnouncedCursors(ctx, e.pool, ids, e.changesApplied.Load())
+	if err != nil {
+		return err
+	}
+	if strays := e.dispatcher.stopStrays(states, announced); len(strays) > 0 {
+		var stopped []int32
+		for i, s := range strays {
+			strays[i].Domain = e.domains([]int32{s.InstanceID}, 1)
+			stopped = append(stopped, s.InstanceID)
+		}
+		if err := pg.PauseStrays(ctx, e.pool, strays); err != nil {
+			return err
+		}
+		e.metrics.CursorsMoved(len(strays))
+		e.log.Error("another program moved the cursors of instances: they are paused, and nothing more is sent to them. Is the application's own sender still running? Stop it, then: sender resume DOMAIN (sender doctor lists them)",
+			"instances", e.domains(stopped, 5), "count", len(strays), "from", strays[0].From, "to", strays[0].To)
+	}
+	return e.reload(ctx, ids)
+}
+
+// stopStrays stops the held ones of these instances whose cursor another program moved, and returns them. Those that are
+// paused for ever already only begin anew.
+func (d *dispatcher) stopStrays(states []pg.QueueState, announced []int32) (strays []pg.Stray) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := clock()
+	for i := range states {
+		state := &states[i]
+		s := d.slots[state.InstanceID]
+		if s == nil || s.savedCursor == state.Cursor || slices.Contains(announced, s.id) || !state.PausedUntil.Before(endless) {
+			continue
+		}
+		strays = append(strays, pg.Stray{InstanceID: s.id, From: s.savedCursor, To: state.Cursor})
+		s.pausedUntil = endless
+		d.settlePause(s, now)
+	}
+	return strays
+}
+
+// movedWhilePaused returns the held ones of the instances whose cursor was moved while they were paused: they have begun
+// before, and must not go on from there.
+func (d *dispatcher) movedWhilePaused(states []pg.QueueState) (ids []int32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := clock()
+	for i := range states {
+		if s := d.slots[states[i].InstanceID]; s != nil && s.pausedUntil.After(now) && s.savedCursor != states[i].Cursor {
+			ids = append(ids, s.id)
+		}
+	}
+	return ids
+}
+
+// spoilAll notes that the state of any instance may have changed in the database.
+func (d *dispatcher) spoilAll() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id := range d.beginnings {
+		d.spoil(id)
+	}
+}
