@@ -59,7 +59,7 @@ func (b *bench) settled() {
 type price struct{ bare, trigger, senders float64 }
 
 // price measures the three worlds in turn, several times, because a machine is not equally fast at all times. Each turn
-// begins with another world: the table grows, and with it what an insert costs.
+// begins with another world: the table grows, and with it what an insert costs. The senders start anew for each turn.
 func (b *bench) price(rounds, senders int, span time.Duration) price {
 	b.tb.Helper()
 	exec := func(sql string) {
