@@ -5,10 +5,8 @@ package bench
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,22 +15,7 @@ import (
 	"github.com/fedsender/fedsender/test/postgres"
 )
 
-var (
-	dir    string
-	build  sync.Once
-	binary string
-)
-
-func TestMain(m *testing.M) {
-	var err error
-	if dir, err = os.MkdirTemp("", "fedsender-bench-"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(fleet.Main(m)) }
 
 // long says whether the figures of the documentation are wanted, which takes minutes.
 func long() bool { return os.Getenv("FEDSENDER_BENCH") == "long" }
@@ -55,12 +38,10 @@ func newBench(tb testing.TB, seeding fleet.Seeding) *bench {
 func newBenchOn(tb testing.TB, seeding fleet.Seeding, settings map[string]string) *bench {
 	tb.Helper()
 	ctx := context.Background()
-	build.Do(func() {
-		var err error
-		if binary, err = fleet.Build(ctx, dir); err != nil {
-			tb.Fatal(err)
-		}
-	})
+	binary, err := fleet.Binary(ctx, "")
+	if err != nil {
+		tb.Fatal(err)
+	}
 	settings["shared_buffers"], settings["max_wal_size"] = "256MB", "4GB"
 	server, err := postgres.Start(ctx, postgres.Options{Durable: true, Settings: settings})
 	if err != nil {

@@ -7,12 +7,10 @@ package chaos
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"sync"
@@ -81,50 +79,26 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	dir, err := os.MkdirTemp("", "fedsender-chaos-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	binaryDir = dir
 	flag.Parse()
 	if !long {
 		_ = flag.Set("test.parallel", strconv.Itoa(besides+cap(slots))) // there is such a flag
 	}
-	code := postgres.Main(m)
-	if err := errors.Join(bells.close(), os.RemoveAll(dir)); err != nil {
+	code := fleet.Main(postgres.Tests{M: m})
+	if err := bells.close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}
 	os.Exit(code)
 }
 
-var (
-	binaryDir string
-	withTags  = map[string]func() (string, error){
-		"":          sync.OnceValues(func() (string, error) { return build("plain") }),
-		"nohorizon": sync.OnceValues(func() (string, error) { return build("nohorizon", "nohorizon") }),
-		"noterm":    sync.OnceValues(func() (string, error) { return build("noterm", "noterm") }),
-		"testclock": sync.OnceValues(func() (string, error) { return build("testclock", "testclock") }),
-	}
-)
-
 // binary returns the sender's executable, built with a tag or with none.
 func binary(t *testing.T, tag string) string {
 	t.Helper()
-	path, err := withTags[tag]()
+	path, err := fleet.Binary(context.WithoutCancel(t.Context()), tag)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return path
-}
-
-func build(name string, tags ...string) (string, error) {
-	dir := filepath.Join(binaryDir, name)
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return "", err
-	}
-	return fleet.Build(context.Background(), dir, tags...)
 }
 
 // bells is a server that, unlike the shared one, allows no prepared transactions, so that its triggers ring.

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -37,35 +35,11 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	dir, err := os.MkdirTemp("", "fedsender-deadline-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	binaries = dir
-	code := postgres.Main(m)
-	if err := os.RemoveAll(dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
+	os.Exit(fleet.Main(postgres.Tests{M: m}))
 }
 
-// binaries is where the senders' executables are.
-var binaries string
-
-var (
-	plain = sync.OnceValues(func() (string, error) { return build("plain") })
-	moved = sync.OnceValues(func() (string, error) { return build("moved", "testclock") })
-)
-
-func build(name string, tags ...string) (string, error) {
-	dir := filepath.Join(binaries, name)
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return "", err
-	}
-	return fleet.Build(context.Background(), dir, tags...)
-}
+// plain and moved are tags of the build.
+const plain, moved = "", "testclock"
 
 func ok(t *testing.T, err error) {
 	t.Helper()
@@ -89,9 +63,9 @@ type rig struct {
 	host   *network.Host
 }
 
-func newRig(t *testing.T, ctx context.Context, binary func() (string, error), env ...string) *rig {
+func newRig(t *testing.T, ctx context.Context, tag string, env ...string) *rig {
 	t.Helper()
-	path, err := binary()
+	path, err := fleet.Binary(ctx, tag)
 	ok(t, err)
 	host, err := network.NewHost()
 	ok(t, err)

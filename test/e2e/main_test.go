@@ -3,9 +3,7 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,33 +14,16 @@ import (
 	"github.com/fedsender/fedsender/test/postgres"
 )
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "fedsender-e2e-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	binaryDir = dir
-	code := postgres.Main(m)
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-var (
-	binaryDir string
-	build     sync.Once
-	binary    string
-	buildErr  error
-)
+func TestMain(m *testing.M) { os.Exit(fleet.Main(postgres.Tests{M: m})) }
 
 // patience is how long a test waits for what should take a second; only a broken one waits so long.
 const patience = 60 * time.Second
 
 func newCluster(t *testing.T, config fediverse.Config) *fleet.Cluster {
 	t.Helper()
-	build.Do(func() { binary, buildErr = fleet.Build(context.Background(), binaryDir) })
-	if buildErr != nil {
-		t.Fatal(buildErr)
+	binary, err := fleet.Binary(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
 	}
 	c, err := fleet.NewCluster(t.Context(), binary, postgres.Database(t), config)
 	if err != nil {

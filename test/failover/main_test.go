@@ -22,24 +22,7 @@ import (
 	"github.com/fedsender/fedsender/test/postgres"
 )
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "fedsender-failover-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	binaryDir = dir
-	code := postgres.Main(m)
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-var (
-	binaryDir string
-	build     sync.Once
-	binary    string
-	buildErr  error
-)
+func TestMain(m *testing.M) { os.Exit(fleet.Main(postgres.Tests{M: m})) }
 
 // patience is how long a test waits for what should take seconds; only a broken one waits so long.
 const patience = 2 * time.Minute
@@ -63,8 +46,8 @@ func must(t *testing.T, err error) {
 
 func senderBinary(t *testing.T) string {
 	t.Helper()
-	build.Do(func() { binary, buildErr = fleet.Build(context.Background(), binaryDir) })
-	must(t, buildErr)
+	binary, err := fleet.Binary(t.Context(), "")
+	must(t, err)
 	return binary
 }
 
