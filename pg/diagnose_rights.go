@@ -44,7 +44,7 @@ var neededOnTables = []needed{
 
 var neededFunctions = []string{
 	"adopt_instances", "begin_instances", "place_cursors", "save_checkpoints", "pass_cursors", "prune",
-	"actor_of", "held_leases", "lag_slot", "lag_distance",
+	"actor_of", "followers_of", "held_leases", "lag_slot", "lag_distance",
 }
 
 // rights names each privilege that a process needs and the role lacks. It does not need any of them itself.

@@ -292,11 +292,6 @@ func (m *migration) finish(ctx context.Context, after migrations.Step) error {
 	if err := m.conn.QueryRow(ctx, `select silent_tables from fedsender.source`).Scan(&m.report.Silent); err != nil {
 		return fmt.Errorf("read which triggers are missing: %w", err)
 	}
-	if len(m.report.Silent) > 0 {
-		tables := strings.Join(m.report.Silent, ", ")
-		m.opts.Log.Warn("this role may not make triggers on all tables of the application, so processes look for news themselves, more often",
-			"tables", tables, "mend", "grant trigger on "+tables+" to "+identifier(m.schema.role)+"; then run: sender migrate")
-	}
 	return nil
 }
 

@@ -117,6 +117,9 @@ func (s schema) checkVersion() error {
 	if !s.made || s.version == 0 {
 		return schemaErrorf(ErrNoSchema, "database %s has no schema fedsender; run: sender migrate", identifier(s.database))
 	}
+	if s.source == "" {
+		return schemaErrorf(ErrSchemaOlder, "schema fedsender is not finished; run: sender migrate")
+	}
 	if sources[s.source] == nil {
 		return schemaErrorf(ErrSchemaNewer, "schema fedsender is for source %q, which this version of sender does not know; install a newer one", s.source)
 	}
@@ -134,12 +137,14 @@ func (s schema) checkVersion() error {
 
 // checkVariant tells of an application whose upgrade has changed its tables.
 func (s schema) checkVariant() error {
-	if s.variant == s.variantNow {
-		return nil
-	}
 	known, err := sources[s.source].Variants()
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case len(known) > 0 && s.variant == "":
+		return schemaErrorf(ErrSchemaOlder, "schema fedsender is not finished; run: sender migrate")
+	case s.variant == s.variantNow:
+		return nil
 	}
 	if !slices.Contains(known, s.variantNow) {
 		return schemaErrorf(ErrSchemaNewer, "the tables of the application have changed (made for %s, found %s), and this sender knows only %s; install a newer one",

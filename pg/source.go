@@ -126,9 +126,8 @@ func ReadPairs(ctx context.Context, q Querier, pairs []Pair) ([]Follower, error)
 		actors[i], instances[i] = p.ActorID, p.InstanceID
 	}
 	rows, err := q.Query(ctx, `
-		select distinct f.actor_id, f.instance_id, f.inbox, f.is_shared
-		from unnest($1::bigint[], $2::int[]) as p(actor_id, instance_id)
-		join fedsender.source_follower f using (actor_id, instance_id)`, actors, instances)
+		select actor_id, instance_id, inbox, is_shared
+		from fedsender.followers_of($1::bigint[], $2::int[])`, actors, instances)
 	return collect("read followers", rows, err, pgx.RowToStructByPos[Follower])
 }
 

@@ -76,7 +76,9 @@ func (a *app) migrate(ctx context.Context, o migrateOptions) error {
 	case o.dryRun:
 		return printSteps(a.out, report)
 	}
-	_, err = fmt.Fprintln(a.out, describeMigration(report, o.down))
+	if _, err = fmt.Fprintln(a.out, describeMigration(report, o.down)); err == nil && len(report.Silent) > 0 {
+		_, err = fmt.Fprintln(a.out, describeSilence(report, conn.Config().User))
+	}
 	return err
 }
 
@@ -119,31 +121,49 @@ func printSteps(w io.Writer, report pg.Report) error {
 }
 
 func describeMigration(report pg.Report, down bool) string {
+	source := "source " + report.Source
+	if report.Variant != "" {
+		source += " " + report.Variant
+	}
 	switch {
 	case down && len(report.Steps) == 0:
 		return "there is no schema fedsender"
 	case down:
 		return "the schema fedsender is removed"
 	case len(report.Steps) == 0 && report.From == report.To:
-		return fmt.Sprintf("the schema fedsender is up to date: version %d, source %s", report.To, report.Source)
+		return fmt.Sprintf("the schema fedsender is up to date: version %d, %s", report.To, source)
 	case report.From == 0:
-		return fmt.Sprintf("the schema fedsender is made: version %d, source %s", report.To, report.Source)
+		return fmt.Sprintf("the schema fedsender is made: version %d, %s", report.To, source)
+	case report.From == report.To:
+		return fmt.Sprintf("the schema fedsender is made anew where it was not as it should be: version %d, %s", report.To, source)
 	}
-	return fmt.Sprintf("the schema fedsender is upgraded from version %d to %d, source %s", report.From, report.To, report.Source)
+	return fmt.Sprintf("the schema fedsender is upgraded from version %d to %d, %s", report.From, report.To, source)
+}
+
+// describeSilence says what the role may not do, and how it may.
+func describeSilence(report pg.Report, role string) string {
+	tables := strings.Join(report.Silent, ", ")
+	return fmt.Sprintf("its triggers are missing on %s, so senders look there for news themselves, more often; to have them: grant trigger on %s to %s; then run: sender migrate",
+		tables, tables, pgx.Identifier{role}.Sanitize())
 }
 
 // migrateReport is what `sender migrate --json` prints.
 type migrateReport struct {
-	Source string           `json:"source"`
-	From   int32            `json:"from_version"`
-	To     int32            `json:"to_version"`
-	DryRun bool             `json:"dry_run,omitempty"`
-	Steps  []string         `json:"steps"`
-	Lost   map[string]int64 `json:"rows_lost,omitempty"`
+	Source  string           `json:"source"`
+	Variant string           `json:"variant,omitempty"`
+	From    int32            `json:"from_version"`
+	To      int32            `json:"to_version"`
+	DryRun  bool             `json:"dry_run,omitempty"`
+	Steps   []string         `json:"steps"`
+	Silent  []string         `json:"silent_tables,omitempty"`
+	Lost    map[string]int64 `json:"rows_lost,omitempty"`
 }
 
 func newMigrateReport(report pg.Report, o migrateOptions) migrateReport {
-	r := migrateReport{Source: report.Source, From: report.From, To: report.To, DryRun: o.dryRun, Steps: []string{}, Lost: map[string]int64{}}
+	r := migrateReport{
+		Source: report.Source, Variant: report.Variant, From: report.From, To: report.To, DryRun: o.dryRun,
+		Steps: []string{}, Silent: report.Silent, Lost: map[string]int64{},
+	}
 	for _, step := range report.Steps {
 		r.Steps = append(r.Steps, step.Name)
 	}

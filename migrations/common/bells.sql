@@ -75,5 +75,5 @@ revoke all on function fedsender.ring_activity(), fedsender.ring_change(), fedse
 ---- create above / drop below ----
 
 drop trigger control_changed on fedsender.instance_control;
-drop function fedsender.control_changed(), fedsender.all_changed(), fedsender.log_change(text, bigint, integer),
+drop function if exists fedsender.control_changed(), fedsender.all_changed(), fedsender.log_change(text, bigint, integer),
   fedsender.ring_change(), fedsender.ring_activity(), fedsender.may_notify();

@@ -1,0 +1,13 @@
+comment on column fedsender.source.name is 'The name of the adapter.';
+comment on column fedsender.source.activity_table is 'The table whose writers the horizon waits for.';
+comment on column fedsender.source.sequence_cache is 'CACHE of the sequence that its ids are drawn from; anything but 1 loses activities.';
+comment on view fedsender.source is 'Which adapter this is, and in what it differs from others. One row.';
+comment on column fedsender.source.variant is 'Which form of the application''s tables the views were made for; empty where there is only one.';
+comment on column fedsender.source.variant_now is 'Which form they have at this moment; if it is another one, sender migrate makes the views anew. A sentence where it is none that is known.';
+comment on column fedsender.source.rings is 'Triggers tell of activities and changes. Where they may not, processes look for themselves: activities every 100 ms, the rest every minute.';
+comment on column fedsender.source.stops_on_moved_cursor is 'An instance whose cursor another program moved is paused and left alone; where false, its holder goes on from there.';
+comment on column fedsender.source.dead_after_failures is 'So many failures in a row make an instance dead that gave no sign of life for 3 days; 0: those 3 days alone do.';
+comment on column fedsender.source.explicit_ports is 'Whether the URL of an inbox may name a port.';
+comment on column fedsender.source.unauthorized_tries is 'How often a delivery is tried again that was answered 401.';
+comment on column fedsender.source.request_timeout is 'How long a delivery may take where SENDER_REQUEST_TIMEOUT is not set; null: as the program has it.';
+comment on column fedsender.source.silent_tables is 'Tables of the application without triggers that should be there: sender migrate makes them, if its role may (grant trigger on TABLE to ROLE). Empty where rings.';

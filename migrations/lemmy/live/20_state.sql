@@ -1,0 +1,195 @@
+-- What the processes and operators write. Cursors are Lemmy's rows, as its API shows them.
+
+create or replace function fedsender.begin_instances(ids integer[]) returns void
+language sql
+as $$
+  insert into public.federation_queue_state as q (instance_id, last_successful_id, fail_count)
+  select i.id, coalesce(s.from_id, f.horizon), 0
+  from public.instance i
+  cross join fedsender.feed f
+  left join fedsender.instance_start s on s.instance_id = i.id
+  where i.id = any (ids)
+  on conflict (instance_id) do update set last_successful_id = excluded.last_successful_id where q.last_successful_id is null
+$$;
+comment on function fedsender.begin_instances(integer[]) is
+  'Give instances a cursor that have none: they begin where the horizon was when their rows came, and at the present one where that is not known.';
+
+create or replace function fedsender.place_cursors(ids integer[], cursors bigint[]) returns void
+language plpgsql
+as $$
+begin
+  update public.federation_queue_state q
+  set last_successful_id = v.cursor_id
+  from unnest(ids, cursors) as v(instance_id, cursor_id)
+  where q.instance_id = v.instance_id;
+  delete from fedsender.instance_start where instance_id = any (ids);
+end
+$$;
+comment on function fedsender.place_cursors(integer[], bigint[]) is 'Where new instances begin.';
+
+-- Lemmy writes instance.updated once a day and takes a server for dead that has none for three; so does this.
+create or replace function fedsender.save_checkpoints(rows jsonb) returns setof integer
+language sql
+as $$
+  with v as materialized (
+    select *
+    from jsonb_to_recordset(rows) as r(
+      instance_id integer, expected bigint, cursor_id bigint, published_at timestamptz,
+      fail_count integer, last_retry_at timestamptz, not_before timestamptz, throttles integer,
+      gone_at timestamptz[], gone boolean, last_success_at timestamptz, last_error text,
+      last_http_status integer, last_error_at timestamptz, ahead_id bigint, held jsonb)
+  ), moved as (
+    update public.federation_queue_state q
+    set last_successful_id = v.cursor_id,
+        fail_count = coalesce(v.fail_count, 0),
+        {{ .last_retry }} = v.last_retry_at,
+        {{ .last_published }} = coalesce(v.published_at, q.{{ .last_published }})
+    from v
+    where q.instance_id = v.instance_id and q.last_successful_id = v.expected and v.cursor_id >= v.expected
+    returning q.instance_id
+  ), health as (
+    insert into fedsender.instance_health as h
+      (instance_id, not_before, throttles, gone_at, gone, last_success_at, last_error, last_http_status, last_error_at, ahead_id, held)
+    select v.instance_id, v.not_before, coalesce(v.throttles, 0), coalesce(v.gone_at, '{}'), coalesce(v.gone, false), v.last_success_at,
+      v.last_error, v.last_http_status, v.last_error_at, coalesce(v.ahead_id, 0), coalesce(v.held, '[]')
+    from v join moved using (instance_id)
+    on conflict (instance_id) do update
+    set not_before = excluded.not_before, throttles = excluded.throttles, gone_at = excluded.gone_at,
+        gone = excluded.gone, last_success_at = excluded.last_success_at, last_error = excluded.last_error,
+        last_http_status = excluded.last_http_status, last_error_at = excluded.last_error_at,
+        ahead_id = excluded.ahead_id, held = excluded.held
+  ), alive as (
+    -- Skipping spares a deadlock with who deletes the instance and its cursor.
+    update public.instance i
+    set {{ .updated }} = due.last_success_at
+    from (
+      select o.id, v.last_success_at
+      from v
+      join moved using (instance_id)
+      join public.instance o on o.id = v.instance_id
+      where coalesce(o.{{ .updated }}, o.{{ .published }}) < v.last_success_at - interval '1 day'
+      for no key update of o skip locked
+    ) due
+    where i.id = due.id
+  )
+  select instance_id from moved
+$$;
+comment on function fedsender.save_checkpoints(jsonb) is
+  'Write cursors, never backwards, where the last written value still stands; returns those instances. One that is missing was moved by somebody else, or is gone.';
+
+create or replace function fedsender.pass_cursors(instance_ids integer[], expected bigint[], cursor_id bigint, published_at timestamptz) returns setof integer
+language sql
+as $$
+  update public.federation_queue_state q
+  set last_successful_id = pass_cursors.cursor_id,
+      {{ .last_published }} = coalesce(pass_cursors.published_at, q.{{ .last_published }})
+  from unnest(pass_cursors.instance_ids, pass_cursors.expected) as v(instance_id, expected)
+  where q.instance_id = v.instance_id and q.last_successful_id = v.expected and pass_cursors.cursor_id >= v.expected
+  returning q.instance_id
+$$;
+comment on function fedsender.pass_cursors(integer[], bigint[], bigint, timestamptz) is
+  'Write one cursor for instances of which nothing else changed, never backwards, where the last written value still stands; returns those instances.';
+
+create or replace function fedsender.retry_now(domain text) returns void
+language plpgsql
+as $$
+declare
+  v_id integer := fedsender.instance_named(domain);
+begin
+  update public.federation_queue_state q set {{ .last_retry }} = null where q.instance_id = v_id;
+  update fedsender.instance_health h set not_before = null, throttles = 0 where h.instance_id = v_id;
+  perform fedsender.log_change('retry', null, v_id);
+end
+$$;
+comment on function fedsender.retry_now(text) is 'Try this instance at once, whatever its back-off or a 429 said.';
+
+create or replace function fedsender.move_cursor(instance_id integer, cursor_id bigint) returns void
+language plpgsql
+as $$
+#variable_conflict use_column
+begin
+  insert into public.federation_queue_state as q (instance_id, last_successful_id, fail_count)
+  values (move_cursor.instance_id, move_cursor.cursor_id, 0)
+  on conflict (instance_id) do update set last_successful_id = excluded.last_successful_id;
+  update fedsender.instance_health h
+  set ahead_id = 0, held = '[]'
+  where h.instance_id = move_cursor.instance_id;
+  delete from fedsender.instance_start s
+  where s.instance_id = move_cursor.instance_id;
+  perform fedsender.log_change('cursor', null, move_cursor.instance_id);
+end
+$$;
+comment on function fedsender.move_cursor(integer, bigint) is 'Set the cursor of an instance; its holder goes on from there.';
+
+-- Lemmy's activities keep their ids: one that could not be prepared for anybody is tried again everywhere it is for.
+create or replace function fedsender.retry_dead_letter(letter_id bigint) returns void
+language plpgsql
+as $$
+declare
+  v fedsender.dead_letter;
+  v_instances integer[];
+begin
+  delete from fedsender.dead_letter d where d.id = letter_id returning d.* into v;
+  if v.id is null then
+    raise exception 'there is no dead letter %', letter_id
+      using errcode = 'no_data_found', hint = 'sender dead-letters list shows them.';
+  end if;
+  if v.instance_id is null and v.inbox is not null then
+    raise exception 'dead letter % names no server that could be tried: %', letter_id, v.inbox
+      using hint = 'Drop it.';
+  end if;
+  perform from fedsender.source_activity a where a.id = v.activity_id;
+  if not found then
+    raise exception 'activity % of dead letter % is gone', v.activity_id, letter_id
+      using errcode = 'no_data_found', hint = 'Drop it.';
+  end if;
+  if v.instance_id is not null then
+    v_instances := array[v.instance_id];
+  else
+    v_instances := array(
+      select i.id
+      from fedsender.source_activity a
+      cross join fedsender.source_instance i
+      where a.id = v.activity_id and (
+        a.send_all_instances and i.shared_inbox is not null
+        or i.id in (select f.instance_id from fedsender.source_follower f where f.actor_id = any (a.send_followers_of))
+        or i.domain in (select lower(substring(u from '^https?://([^/?#]+)')) from unnest(a.send_inboxes) u)));
+  end if;
+  insert into fedsender.redelivery (instance_id, activity_id, inbox)
+  select u.id, v.activity_id, coalesce(v.inbox, '')
+  from unnest(v_instances) as u(id)
+  on conflict (instance_id, activity_id) do update set inbox = '';
+  perform fedsender.log_change('redelivery', null, u.id) from unnest(v_instances) as u(id);
+end
+$$;
+comment on function fedsender.retry_dead_letter(bigint) is
+  'Try a dead letter again, outside the order of the cursor. An activity that could not be prepared is tried again at every instance that it is for.';
+
+create or replace function fedsender.prune(retention interval, out lowest bigint, out deleted bigint)
+language plpgsql
+as $$
+declare
+  v_ended xid8;
+begin
+  select coalesce(min(q.last_successful_id), 0)
+  into lowest
+  from fedsender.source_queue_state q
+  join fedsender.source_instance i on i.id = q.instance_id;
+  {{ template "common/prune_body.sql" . }}
+  -- Triggers that delete from several tables would have Lemmy wait for who writes them.
+  delete from fedsender.instance_health h where not exists (select from public.instance i where i.id = h.instance_id);
+  delete from fedsender.instance_control h where not exists (select from public.instance i where i.id = h.instance_id);
+  delete from fedsender.instance_start h where not exists (select from public.instance i where i.id = h.instance_id);
+  delete from fedsender.redelivery h where not exists (select from public.instance i where i.id = h.instance_id);
+  delete from fedsender.dead_letter h
+  where h.instance_id is not null and not exists (select from public.instance i where i.id = h.instance_id);
+end
+$$;
+comment on function fedsender.prune(interval) is
+  'Delete what nobody needs any more. Activities are left to Lemmy, which deletes them after a week. Returns the lowest cursor and 0.';
+
+---- create above / drop below ----
+
+drop function if exists fedsender.prune(interval), fedsender.retry_dead_letter(bigint), fedsender.move_cursor(integer, bigint),
+  fedsender.retry_now(text), fedsender.pass_cursors(integer[], bigint[], bigint, timestamptz), fedsender.save_checkpoints(jsonb),
+  fedsender.place_cursors(integer[], bigint[]), fedsender.begin_instances(integer[]);

@@ -1,0 +1,142 @@
+-- Where the functions of 30_changes hang. They are made and removed one by one, each in a transaction of its own: who
+-- locks two tables of Lemmy's can deadlock with it, and Lemmy's statement might be the one that fails.
+
+create or replace function fedsender.wanted_triggers() returns table (place integer, relation text, name text, definition text)
+language sql immutable
+as $$
+  select row_number() over ()::integer, w.relation, 'fedsender_' || w.name, format(w.definition, w.relation)
+  from (values
+    ('sent_activity', 'ring', 'after insert on public.%I for each statement execute function fedsender.ring_activity()'),
+    ('{{ .followers_table }}', 'inserted', 'after insert on public.%I referencing new table as new_rows for each statement execute function fedsender.follower_changed()'),
+    ('{{ .followers_table }}', 'updated', 'after update on public.%I referencing old table as old_rows new table as new_rows for each statement execute function fedsender.follower_changed()'),
+    ('{{ .followers_table }}', 'deleted', 'after delete on public.%I referencing old table as old_rows for each statement execute function fedsender.follower_changed()'),
+    ('{{ .followers_table }}', 'truncated', 'after truncate on public.%I for each statement execute function fedsender.all_changed(''followers'')'),
+    ('instance', 'inserted', 'after insert on public.%I referencing new table as new_rows for each statement execute function fedsender.instance_inserted()'),
+    ('instance', 'updated', 'after update on public.%I referencing old table as old_rows new table as new_rows for each statement execute function fedsender.instance_updated()'),
+    ('instance', 'deleted', 'after delete on public.%I referencing old table as old_rows for each statement execute function fedsender.instance_deleted()'),
+    ('instance', 'truncated', 'after truncate on public.%I for each statement execute function fedsender.all_changed(''instances'')'),
+    ('site', 'inserted', 'after insert on public.%I referencing new table as new_rows for each statement execute function fedsender.site_changed()'),
+    ('site', 'updated', 'after update on public.%I referencing old table as old_rows new table as new_rows for each statement execute function fedsender.site_changed()'),
+    ('site', 'deleted', 'after delete on public.%I referencing old table as old_rows for each statement execute function fedsender.site_changed()'),
+    ('person', 'updated', 'after update on public.%I referencing old table as old_rows new table as new_rows for each statement execute function fedsender.person_updated()'),
+    ('community', 'updated', 'after update on public.%I referencing old table as old_rows new table as new_rows for each statement execute function fedsender.community_updated()'),
+    ('local_site', 'inserted', 'after insert on public.%I for each statement execute function fedsender.local_site_changed()'),
+    ('local_site', 'updated', 'after update on public.%I referencing old table as old_rows new table as new_rows for each statement execute function fedsender.local_site_changed()'),
+    ('local_site', 'deleted', 'after delete on public.%I for each statement execute function fedsender.local_site_changed()'),
+    ('federation_allowlist', 'changed', 'after insert or update or delete or truncate on public.%I for each statement execute function fedsender.all_changed(''list'')'),
+    ('federation_blocklist', 'changed', 'after insert or update or delete or truncate on public.%I for each statement execute function fedsender.all_changed(''list'')')
+  ) as w(relation, name, definition)
+$$;
+comment on function fedsender.wanted_triggers() is 'The triggers that should be on Lemmy''s tables.';
+
+create or replace function fedsender.missing_triggers() returns table (place integer, relation text, name text, definition text)
+language sql stable
+as $$
+  select w.*
+  from fedsender.wanted_triggers() w
+  where not exists (
+    select from pg_catalog.pg_trigger t
+    where t.tgrelid = to_regclass('public.' || w.relation) and t.tgname = w.name)
+$$;
+comment on function fedsender.missing_triggers() is 'Those that are not there.';
+
+-- A trigger on sent_activity waits for all who write it; once it is there, nobody does, and all ids that were drawn are
+-- visible or holes for ever. So the feed begins there, and without that right at the oldest activity.
+create or replace procedure fedsender.make_triggers()
+language plpgsql
+as $$
+declare
+  v record;
+  v_made boolean;
+begin
+  for v in select m.* from fedsender.missing_triggers() m order by m.place loop
+    v_made := false;
+    for v_try in 1..30 loop
+      begin
+        perform set_config('lock_timeout', '1s', true);
+        execute format('create or replace trigger %I %s', v.name, v.definition);
+        if v.relation = 'sent_activity' then
+          update fedsender.feed set horizon = (select coalesce(max(a.id), 0) from public.sent_activity a) where horizon = 0;
+        end if;
+        v_made := true;
+      exception
+        when lock_not_available then
+          if v_try = 30 then
+            raise exception 'somebody holds a lock on table % for half a minute, so no trigger can be made on it', v.relation
+              using errcode = 'lock_not_available', hint = 'See pg_locks; then run sender migrate again.';
+          end if;
+        when insufficient_privilege then
+          v_made := true; -- as far as it goes: source.silent_tables tells
+      end;
+      commit;
+      exit when v_made;
+    end loop;
+  end loop;
+  update fedsender.feed set horizon = greatest((select min(a.id) - 1 from public.sent_activity a), 0) where horizon = 0;
+  -- What changed while triggers were missing was told to nobody.
+  perform fedsender.tell_all();
+end
+$$;
+comment on procedure fedsender.make_triggers() is 'Make the triggers that are missing, as far as the role may.';
+
+-- Who may only create triggers on a table can't drop them but with their function, which takes all of its triggers along.
+create or replace procedure fedsender.drop_triggers()
+language plpgsql
+as $$
+declare
+  v record;
+  v_gone boolean;
+begin
+  for v in
+    select case when pg_catalog.pg_has_role(c.relowner, 'usage') then format('drop trigger if exists %I on %s', t.tgname, c.oid::regclass)
+        else format('drop function if exists %s cascade', t.tgfoid::regprocedure) end as statement
+    from pg_catalog.pg_trigger t
+    join pg_catalog.pg_class c on c.oid = t.tgrelid
+    join pg_catalog.pg_proc p on p.oid = t.tgfoid
+    where p.pronamespace = 'fedsender'::regnamespace and c.relnamespace <> 'fedsender'::regnamespace
+  loop
+    v_gone := false;
+    for v_try in 1..30 loop
+      begin
+        perform set_config('lock_timeout', '1s', true);
+        perform set_config('client_min_messages', 'warning', true);
+        execute v.statement;
+        v_gone := true;
+      exception when lock_not_available then
+        if v_try = 30 then
+          raise exception 'somebody holds a lock for half a minute, so a trigger can''t be removed: %', v.statement
+            using errcode = 'lock_not_available', hint = 'See pg_locks; then run it again.';
+        end if;
+      end;
+      commit;
+      exit when v_gone;
+    end loop;
+  end loop;
+end
+$$;
+comment on procedure fedsender.drop_triggers() is 'Remove all triggers of this schema from tables of others.';
+
+create or replace view fedsender.source as
+select 'lemmy'::text as name,
+  to_regclass('public.sent_activity') as activity_table,
+  (select min(s.seqcache)
+   from pg_attrdef d
+   join pg_depend o on o.classid = 'pg_attrdef'::regclass and o.objid = d.oid and o.refclassid = 'pg_class'::regclass
+   join pg_sequence s on s.seqrelid = o.refobjid
+   where d.adrelid = to_regclass('public.sent_activity')) as sequence_cache,
+  '{{ .variant }}'::text as variant,
+  fedsender.variant_found() as variant_now,
+  not exists (select from fedsender.missing_triggers()) as rings,
+  true as stops_on_moved_cursor,
+  0 as dead_after_failures,
+  false as explicit_ports,
+  0 as unauthorized_tries,
+  interval '125 seconds' as request_timeout,
+  array(select distinct 'public.' || m.relation from fedsender.missing_triggers() m order by 1) as silent_tables;
+{{ template "common/source_row_comments.sql" . }}
+
+---- create above / drop below ----
+
+drop view if exists fedsender.source;
+drop procedure if exists fedsender.drop_triggers(), fedsender.make_triggers();
+drop function if exists fedsender.missing_triggers(), fedsender.wanted_triggers();
