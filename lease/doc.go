@@ -74,7 +74,7 @@
 // With more instances than the lock table's budget or MaxLeases allow, a process holds those with work, which a [Waiter]
 // knows, by turns of 10 s, and visits the others. With B instances that have work or are due for a visit and L locks, one
 // with work waits at most about ceil(B/L) turns, each with a hand-over (as long as its slowest delivery, 8 s at most). One
-// without known work is visited every ceil(own/L) minutes, and such a wait: what was there before the process began, or
+// without known work is visited every ceil(own/L) minutes, a turn, and such a wait: what was there before the process began, or
 // was known to another owner only, is found so; at once where there is room without work. Who backs off, is paused or
 // dead has no work until its next try. Sessions that are about to end count as holders, and who joins a fleet that is
 // short of locks waits 10 s, so the budget is never exceeded.

@@ -19,9 +19,9 @@ const (
 
 // turns is what a process remembers that owns more instances than it may lock. Those with work come first and keep their
 // lock for turnFor, then the one that has waited longest has it. An instance of which no work is known counts as having
-// some when it was not held for a visit's time: visitEvery for each time that the locks go into what is owned. So with B
-// instances that have work (or are due for a visit) and L locks, one with work waits at most about ceil(B/L) turns and as
-// many hand-overs, and each is visited within ceil(own/L) minutes and such a wait.
+// some when it was not held for a visit's time and a turn: visitEvery for each time that the locks go into what is owned.
+// So with B instances that have work (or are due for a visit) and L locks, one with work waits at most about ceil(B/L)
+// turns and as many hand-overs, and each is visited within ceil(own/L) minutes, a turn and such a wait.
 type turns struct {
 	held map[int32]time.Time // since when
 	due  map[int32]time.Time // of the next visit to what is not held
@@ -41,8 +41,9 @@ type class uint8
 
 const (
 	inTurn    class = iota // held, has work, and its turn is not over
-	waiting                // not held and has work, or is due for a visit
+	waiting                // not held and has work, or was due for a visit a turn ago
 	overdrawn              // held and has work, but its turn is over
+	visited                // not held and due for a visit: where many are at one moment, those with work keep their locks
 	unseen                 // never held since we own it: who had it before may have known of work
 	idle                   // held without work: changing that for nothing would cost a hand-over
 	absent                 // not held, without work
@@ -96,8 +97,10 @@ func (k *Keeper) place(id int32, work map[int32]time.Time, now time.Time) (place
 		return place{id, absent, k.turns.elsewhere[id]}, true
 	case !leased && busy:
 		return place{id, waiting, since}, true
-	case !leased && !due.After(now):
+	case !leased && !due.Add(turnFor).After(now):
 		return place{id, waiting, due}, true
+	case !leased && !due.After(now):
+		return place{id, visited, due}, true
 	case !leased && !k.turns.seen[id]:
 		return place{id, unseen, due}, true
 	case !leased:
