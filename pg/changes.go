@@ -167,6 +167,9 @@ func scanFollower(row pgx.CollectableRow) (f Follower, err error) {
 // stream yields rows as they come, so that a million of them are never in memory twice.
 func stream[T any](ctx context.Context, q Querier, failed *error, scan pgx.RowToFunc[T], sql string) iter.Seq[T] {
 	return func(yield func(T) bool) {
+		if *failed != nil {
+			return // what fails next only says that the transaction is aborted
+		}
 		rows, err := q.Query(ctx, sql)
 		if err != nil {
 			*failed = err

@@ -13,6 +13,8 @@ type Source struct {
 	SequenceCache        int64 // of the ids; anything but 1 breaks the horizon
 	PreparesTransactions bool  // max_prepared_transactions > 0: then triggers can't notify (migrations/native/002_triggers.sql)
 
+	// Variant is the form of the application's tables that the schema was made for, VariantNow the one that they have.
+	Variant, VariantNow string
 	// Rings: triggers tell of activities and of what else changes in the application's tables. Without them processes
 	// look for themselves.
 	Rings bool
@@ -38,10 +40,10 @@ func ReadSource(ctx context.Context, q Querier) (s Source, err error) {
 	err = q.QueryRow(ctx, `
 		select name, activity_table::text, sequence_cache, current_setting('max_prepared_transactions')::int > 0,
 		  current_setting('server_encoding'), rings, stops_on_moved_cursor, dead_after_failures, explicit_ports,
-		  unauthorized_tries, extract(epoch from request_timeout)::float8, silent_tables
+		  unauthorized_tries, extract(epoch from request_timeout)::float8, silent_tables, variant, variant_now
 		from fedsender.source`).Scan(&s.Name, &s.ActivityTable, &cache, &s.PreparesTransactions,
 		&encoding, &s.Rings, &s.StopsOnMovedCursor, &s.DeadAfterFailures, &s.ExplicitPorts,
-		&s.UnauthorizedTries, &timeout, &s.SilentTables)
+		&s.UnauthorizedTries, &timeout, &s.SilentTables, &s.Variant, &s.VariantNow)
 	if err != nil {
 		return s, fmt.Errorf("read the source: %w", err)
 	}

@@ -16,11 +16,7 @@ import (
 func (e *engine) apply(ctx context.Context, feed *pg.Feed, c *pg.Changes) error {
 	if c.Reload {
 		err := e.insist(ctx, "could not load followers; trying again", func(ctx context.Context) error {
-			if err := e.load(ctx, feed); err != nil {
-				return err
-			}
-			e.dispatcher.spoilAll()
-			return e.recheckCursors(ctx, e.dispatcher.held())
+			return e.loadAndRecheck(ctx, feed)
 		})
 		if err != nil {
 			return err
@@ -30,6 +26,15 @@ func (e *engine) apply(ctx context.Context, feed *pg.Feed, c *pg.Changes) error 
 	return e.insist(ctx, "could not read what changed; trying again", func(ctx context.Context) error {
 		return e.applyOnce(ctx, c)
 	})
+}
+
+// loadAndRecheck loads everything anew, and looks what of it was to be told by the log of changes.
+func (e *engine) loadAndRecheck(ctx context.Context, feed *pg.Feed) error {
+	if err := e.load(ctx, feed); err != nil {
+		return err
+	}
+	e.dispatcher.spoilAll()
+	return e.recheckCursors(ctx, e.dispatcher.held())
 }
 
 // recheckCursors looks for instances whose cursor was moved, where nobody can say which.

@@ -85,6 +85,9 @@ type engine struct {
 	deadLetters, queueUsage atomic.Uint64 // bits of a float64, for the gauges
 
 	complaints sync.Map // what → *complaint
+
+	drifts atomic.Int64 // what failed because the application's tables have changed
+	mended atomic.Int64 // drifts, before everything was loaded anew the last time
 }
 
 // ringHead has the head look for news at once.
@@ -114,14 +117,29 @@ func (e *engine) troubled(ctx context.Context, what string, err error) {
 		// Where connections lead to is what was meant, and there the leases must be.
 		session.Abandon(pg.ErrOtherServer)
 	}
+	if pg.TablesChanged(err) {
+		e.drifts.Add(1)
+		if said := pg.ErrTablesChanged.Error(); e.complains(said) {
+			e.log.Error(said, "failed", what, "error", pg.Sentence(err))
+		}
+		return
+	}
+	if e.complains(what) {
+		e.log.Warn(what, "error", pg.Sentence(pg.Explain(err, e.poolConfig)))
+	}
+}
+
+// complains tells whether the same was not said within the last ten seconds; then it counts as said.
+func (e *engine) complains(what string) bool {
 	entry, _ := e.complaints.LoadOrStore(what, &complaint{})
 	c := entry.(*complaint)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if time.Since(c.last) > 10*time.Second {
-		c.last = time.Now()
-		e.log.Warn(what, "error", pg.Sentence(pg.Explain(err, e.poolConfig)))
+	if time.Since(c.last) <= 10*time.Second {
+		return false
 	}
+	c.last = time.Now()
+	return true
 }
 
 // insist tries do until it succeeds or ctx ends, whose error it returns then.
@@ -200,6 +218,8 @@ func (e *engine) ready() error {
 	switch last := time.Unix(0, e.lastRead.Load()); {
 	case e.leaving.Load():
 		return fmt.Errorf("draining: this process is about to end")
+	case e.drifted():
+		return pg.ErrTablesChanged
 	case clock().Sub(last) > idlePoll+5*time.Second:
 		return fmt.Errorf("the database has not answered for %s", clock().Sub(last).Round(time.Second))
 	case keeper == nil || !keeper.Valid():

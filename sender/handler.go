@@ -28,6 +28,9 @@ func (e *engine) Instances() []int32 { return e.index.IDs() }
 func (e *engine) Acquired(ctx context.Context, ids []int32) error {
 	for part := range slices.Chunk(ids, stateChunk) {
 		if err := e.begin(ctx, e.dispatcher.expect(part, false)); err != nil {
+			if pg.TablesChanged(err) { // nobody else tells it
+				e.troubled(ctx, "could not begin with leased instances", err)
+			}
 			return errors.Join(err, e.giveBack(ctx, ids))
 		}
 	}

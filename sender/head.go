@@ -49,6 +49,8 @@ type head struct {
 	count   int
 	disarms time.Time
 	recent  memory // of what was read last
+
+	mendedAt time.Time // end of the last load because the application's tables had changed
 }
 
 // run reads until ctx ends.
@@ -89,6 +91,9 @@ func (h *head) round(ctx context.Context, rung bool) (time.Duration, error) {
 	if rung {
 		// Another process may have disarmed the bell, and whoever rang may write more: look for a while.
 		h.unsettle()
+	}
+	if wait, err := h.mendDrift(ctx); wait > 0 || err != nil {
+		return wait, err
 	}
 	if err := h.engine.refresh(ctx); err != nil {
 		return 0, err // ctx has ended

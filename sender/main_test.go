@@ -143,7 +143,13 @@ func (b *bench) read() {
 // until waits for a condition, at most 10 s.
 func (b *bench) until(what string, ok func() bool) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 10*time.Second)
+	b.within(10*time.Second, what, ok)
+}
+
+// within waits for a condition, at most so long.
+func (b *bench) within(most time.Duration, what string, ok func() bool) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), most)
 	defer cancel()
 	for !ok() {
 		if pause(ctx, 5*time.Millisecond); ctx.Err() != nil {

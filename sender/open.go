@@ -43,6 +43,8 @@ func (e *engine) insistAtStart(ctx context.Context, do func(context.Context) err
 		switch {
 		case err == nil || ctx.Err() != nil:
 			return nil
+		case pg.TablesChanged(err) && !errors.Is(err, pg.ErrTablesChanged):
+			return fmt.Errorf("%w (%s)", pg.ErrTablesChanged, pg.Sentence(err))
 		case pg.IsNotReady(err):
 			began = time.Now()
 		case !pg.IsLost(err) || time.Since(began) > startTimeout:

@@ -61,6 +61,9 @@ func (e *engine) fetch(ctx context.Context, all func(*pg.Source) bool) (*loaded,
 	if err != nil {
 		return nil, err
 	}
+	if err := checkVariant(&source); err != nil {
+		return nil, err
+	}
 	f := &loaded{source: &source}
 	if !all(&source) {
 		return f, nil
