@@ -2,7 +2,6 @@ package pg
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/tern/v2/migrate"
 
 	"github.com/fedsender/fedsender/migrations"
@@ -23,9 +21,6 @@ const (
 	// migratePoll is how often a process asks whether another one has finished. Waiting in the server would end at the
 	// role's statement_timeout.
 	migratePoll = 200 * time.Millisecond
-
-	// dependentObjectsStillExist is the SQLSTATE of a DROP that something else stands in the way of.
-	dependentObjectsStillExist = "2BP01"
 )
 
 // MigrateOptions says what [Migrate] does.
@@ -125,73 +120,6 @@ type migration struct {
 	// variant is the form of the application's tables that is found; with Down, that of the schema.
 	variant string
 	report  Report
-}
-
-// choose finds the source, and refuses a schema that this program does not know.
-func (m *migration) choose(ctx context.Context) (err error) {
-	m.source = m.opts.Source
-	if m.source == "" || m.source == "auto" {
-		if m.source = m.schema.source; m.source == "" {
-			if m.source, err = detect(ctx, m.conn); err != nil {
-				return err
-			}
-		}
-	}
-	if m.schema.source != "" && m.schema.source != m.source {
-		return schemaErrorf(ErrOtherSource, "schema fedsender is for source %s, not %s; remove it first: sender migrate --down", m.schema.source, m.source)
-	}
-	if err := m.schema.checkVersion(); errors.Is(err, ErrSchemaNewer) {
-		return err
-	}
-	if sources[m.source] == nil {
-		return schemaErrorf(ErrOtherSource, "there is no source %q; use one of %s", m.source, strings.Join(SourceNames(), ", "))
-	}
-	return m.chooseVariant(ctx)
-}
-
-// detect finds out whose tables the database has.
-func detect(ctx context.Context, q Querier) (string, error) {
-	for _, name := range SourceNames() {
-		sql, err := sources[name].Detect()
-		if err != nil || sql == "" {
-			continue
-		}
-		var found bool
-		if err := q.QueryRow(ctx, sql).Scan(&found); err != nil {
-			return "", fmt.Errorf("look whether the tables are those of source %s: %w", name, err)
-		}
-		if found {
-			return name, nil
-		}
-	}
-	return "native", nil
-}
-
-// chooseVariant finds out which form the application's tables have. What was made for one of them goes with any.
-func (m *migration) chooseVariant(ctx context.Context) error {
-	known, err := sources[m.source].Variants()
-	if err != nil || len(known) == 0 {
-		return err
-	}
-	if m.opts.Down {
-		m.variant = m.schema.variant
-		if !slices.Contains(known, m.variant) {
-			m.variant = known[0]
-		}
-		return nil
-	}
-	sql, err := sources[m.source].Variant()
-	if err != nil {
-		return err
-	}
-	if err := m.conn.QueryRow(ctx, sql).Scan(&m.variant); err != nil {
-		return fmt.Errorf("look which tables the application has: %w", err)
-	}
-	if !slices.Contains(known, m.variant) {
-		return schemaErrorf(ErrOtherSource, "source %s is for the tables of %s, and this database has others: %s",
-			m.source, strings.Join(known, " and "), m.variant)
-	}
-	return nil
 }
 
 // lock waits until no other process migrates this database.
@@ -398,53 +326,4 @@ func (m *migration) down(ctx context.Context) error {
 		}
 		return nil
 	})
-}
-
-// refuseWhileHeld: to processes that run, a vanishing schema is a database that has gone mad.
-func refuseWhileHeld(ctx context.Context, q Querier) error {
-	rows, err := q.Query(ctx, `
-		select distinct coalesce(substring(a.application_name from '^fedsender:[^:]+'), a.application_name, '')
-		from pg_locks l
-		left join pg_stat_activity a using (pid)
-		where l.locktype = 'advisory' and l.classid = 1717920627 and l.objsubid = 2
-		  and l.database = (select d.oid from pg_database d where d.datname = current_database())`)
-	names, err := collect("look for running processes", rows, err, pgx.RowTo[string])
-	if err != nil || len(names) == 0 {
-		return err
-	}
-	return schemaErrorf(ErrInUse, "%d sender processes deliver from this database (%s); stop them first", len(names), printable(strings.Join(names, ", ")))
-}
-
-// dependents makes a sentence of what stands in the way of a DROP.
-func dependents(err error) error {
-	var server *pgconn.PgError
-	if !errors.As(err, &server) || server.Code != dependentObjectsStillExist {
-		return err
-	}
-	return schemaErrorf(ErrInUse, "%s (%s); drop what is not sender's and make it again afterwards", server.Message, printable(server.Detail))
-}
-
-// countRows tells what a person is about to lose.
-func countRows(ctx context.Context, q Querier) ([]Loss, error) {
-	rows, err := q.Query(ctx, `
-		select c.relname
-		from pg_catalog.pg_class c
-		where c.relnamespace = (select n.oid from pg_catalog.pg_namespace n where n.nspname = 'fedsender')
-		  and c.relkind = 'r' and c.relname <> all (array['schema_version', 'balance', 'doorbell', 'feed', 'sweep'])
-		order by 1`)
-	tables, err := collect("list the tables", rows, err, pgx.RowTo[string])
-	if err != nil {
-		return nil, err
-	}
-	var lost []Loss
-	for _, table := range tables {
-		loss := Loss{Table: "fedsender." + table}
-		if err := q.QueryRow(ctx, `select count(*) from `+pgx.Identifier{"fedsender", table}.Sanitize()).Scan(&loss.Rows); err != nil {
-			return nil, fmt.Errorf("count the rows of %s: %w", loss.Table, err)
-		}
-		if loss.Rows > 0 {
-			lost = append(lost, loss)
-		}
-	}
-	return lost, nil
 }

@@ -6,7 +6,7 @@ with line(name, relation, attributes) as (
     ('0.19', 'instance', 'id domain published updated'),
     ('0.19', 'federation_allowlist', 'instance_id'),
     ('0.19', 'federation_blocklist', 'instance_id'),
-    ('0.19', 'community_follower', 'community_id person_id'),
+    ('0.19', 'community_follower', 'community_id person_id pending'),
     ('0.19', 'person', 'id actor_id local private_key inbox_url shared_inbox_url instance_id'),
     ('0.19', 'community', 'id actor_id local private_key'),
     ('0.19', 'site', 'id actor_id private_key inbox_url instance_id'),

@@ -84,27 +84,29 @@ create or replace procedure fedsender.drop_triggers()
 language plpgsql
 as $$
 declare
-  v record;
+  v_statement text;
   v_gone boolean;
 begin
-  for v in
-    select case when pg_catalog.pg_has_role(c.relowner, 'usage') then format('drop trigger if exists %I on %s', t.tgname, c.oid::regclass)
-        else format('drop function if exists %s cascade', t.tgfoid::regprocedure) end as statement
+  foreach v_statement in array array(
+    select distinct case
+      when pg_catalog.pg_has_role(c.relowner, 'usage') then format('drop trigger if exists %I on %s', t.tgname, c.oid::regclass)
+      else format('drop function if exists %s cascade', t.tgfoid::regprocedure)
+    end
     from pg_catalog.pg_trigger t
     join pg_catalog.pg_class c on c.oid = t.tgrelid
     join pg_catalog.pg_proc p on p.oid = t.tgfoid
-    where p.pronamespace = 'fedsender'::regnamespace and c.relnamespace <> 'fedsender'::regnamespace
+    where p.pronamespace = 'fedsender'::regnamespace and c.relnamespace <> 'fedsender'::regnamespace)
   loop
     v_gone := false;
     for v_try in 1..30 loop
       begin
         perform set_config('lock_timeout', '1s', true);
         perform set_config('client_min_messages', 'warning', true);
-        execute v.statement;
+        execute v_statement;
         v_gone := true;
       exception when lock_not_available then
         if v_try = 30 then
-          raise exception 'somebody holds a lock for half a minute, so a trigger can''t be removed: %', v.statement
+          raise exception 'somebody holds a lock for half a minute, so a trigger can''t be removed: %', v_statement
             using errcode = 'lock_not_available', hint = 'See pg_locks; then run it again.';
         end if;
       end;
