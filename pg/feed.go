@@ -86,7 +86,7 @@ func (f *Feed) Rewind(ctx context.Context) (head, horizon int64, err error) {
 	return f.head, horizon, nil
 }
 
-// Prepares says whether the server allows prepared transactions: then triggers can't ring (migrations/native/002_triggers.sql).
+// Prepares says whether the server allows prepared transactions: then triggers can't ring (migrations/common/bells.sql).
 func (f *Feed) Prepares() bool { return f.watch.prepares }
 
 // Stopped is how long the gap that the last read met has been in the way; 0: it met none.

@@ -11,7 +11,7 @@ type Source struct {
 	Name                 string
 	ActivityTable        string
 	SequenceCache        int64 // of the ids; anything but 1 breaks the horizon
-	PreparesTransactions bool  // max_prepared_transactions > 0: then triggers can't notify (migrations/native/002_triggers.sql)
+	PreparesTransactions bool  // max_prepared_transactions > 0: then triggers can't notify (migrations/common/bells.sql)
 
 	// Variant is the form of the application's tables that the schema was made for, VariantNow the one that they have.
 	Variant, VariantNow string

@@ -38,6 +38,10 @@ begin
   if found then
     perform fedsender.ring_change();
   end if;
+  -- Whose row is gone can't be said to have been anywhere.
+  if exists (select from unnest(persons) as f(id) where not exists (select from public.person p where p.id = f.id)) then
+    perform fedsender.tell_all();
+  end if;
 end
 $$;
 comment on function fedsender.tell_followers(integer[], integer[]) is 'Tell that these persons follow, or followed, these communities.';
@@ -328,14 +332,20 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if tg_op = 'UPDATE' then
-    if not exists (select site_id, federation_enabled from new_rows except select site_id, federation_enabled from old_rows) then
+  -- A site that is deleted has this table looked through, mostly in vain.
+  if tg_op = 'INSERT' then
+    if not exists (select from new_rows) then
       return null;
     end if;
-    if not exists (select site_id from new_rows except select site_id from old_rows) then
-      perform fedsender.log_change('list', null, null);
+  elsif tg_op = 'DELETE' then
+    if not exists (select from old_rows) then
       return null;
     end if;
+  elsif not exists (select site_id, federation_enabled from new_rows except select site_id, federation_enabled from old_rows) then
+    return null;
+  elsif not exists (select site_id from new_rows except select site_id from old_rows) then
+    perform fedsender.log_change('list', null, null);
+    return null;
   end if;
   -- Another site may be the local one.
   perform fedsender.tell_all();

@@ -20,9 +20,9 @@ as $$
     ('site', 'deleted', 'after delete on public.%I referencing old table as old_rows for each statement execute function fedsender.site_changed()'),
     ('person', 'updated', 'after update on public.%I referencing old table as old_rows new table as new_rows for each statement execute function fedsender.person_updated()'),
     ('community', 'updated', 'after update on public.%I referencing old table as old_rows new table as new_rows for each statement execute function fedsender.community_updated()'),
-    ('local_site', 'inserted', 'after insert on public.%I for each statement execute function fedsender.local_site_changed()'),
+    ('local_site', 'inserted', 'after insert on public.%I referencing new table as new_rows for each statement execute function fedsender.local_site_changed()'),
     ('local_site', 'updated', 'after update on public.%I referencing old table as old_rows new table as new_rows for each statement execute function fedsender.local_site_changed()'),
-    ('local_site', 'deleted', 'after delete on public.%I for each statement execute function fedsender.local_site_changed()'),
+    ('local_site', 'deleted', 'after delete on public.%I referencing old table as old_rows for each statement execute function fedsender.local_site_changed()'),
     ('federation_allowlist', 'changed', 'after insert or update or delete or truncate on public.%I for each statement execute function fedsender.all_changed(''list'')'),
     ('federation_blocklist', 'changed', 'after insert or update or delete or truncate on public.%I for each statement execute function fedsender.all_changed(''list'')')
   ) as w(relation, name, definition)
