@@ -35,18 +35,23 @@ type Source struct {
 // ReadSource reads fedsender.source and what the server allows. A source that would lose activities is an error.
 func ReadSource(ctx context.Context, q Querier) (s Source, err error) {
 	var encoding string
+	var table *string
 	var cache *int64
 	var timeout *float64
 	err = q.QueryRow(ctx, `
 		select name, activity_table::text, sequence_cache, current_setting('max_prepared_transactions')::int > 0,
 		  current_setting('server_encoding'), rings, stops_on_moved_cursor, dead_after_failures, explicit_ports,
 		  unauthorized_tries, extract(epoch from request_timeout)::float8, silent_tables, variant, variant_now
-		from fedsender.source`).Scan(&s.Name, &s.ActivityTable, &cache, &s.PreparesTransactions,
+		from fedsender.source`).Scan(&s.Name, &table, &cache, &s.PreparesTransactions,
 		&encoding, &s.Rings, &s.StopsOnMovedCursor, &s.DeadAfterFailures, &s.ExplicitPorts,
 		&s.UnauthorizedTries, &timeout, &s.SilentTables, &s.Variant, &s.VariantNow)
 	if err != nil {
 		return s, fmt.Errorf("read the source: %w", err)
 	}
+	if table == nil {
+		return s, fmt.Errorf("read the source: %w", ErrTablesChanged)
+	}
+	s.ActivityTable = *table
 	if timeout != nil {
 		s.RequestTimeout = time.Duration(*timeout * float64(time.Second))
 	}

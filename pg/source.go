@@ -267,6 +267,40 @@ func scanQueueState(row pgx.CollectableRow) (s QueueState, err error) {
 	return s, nil
 }
 
+// freshInstances are those of $1 that have no cursor.
+const freshInstances = `
+	select i.id
+	from fedsender.source_instance i
+	where i.id = any ($1) and not exists (select from fedsender.source_queue_state q where q.instance_id = i.id)`
+
+// BeginFresh is [BeginInstances] for those of the instances that have no cursor.
+func BeginFresh(ctx context.Context, q Querier, ids []int32) error {
+	rows, err := q.Query(ctx, freshInstances, ids)
+	fresh, err := collect("look for instances that have no cursor", rows, err, pgx.RowTo[int32])
+	if err != nil || len(fresh) == 0 {
+		return err
+	}
+	return BeginInstances(ctx, q, fresh)
+}
+
+// beginBefore gives instances that have no cursor one that is not past the activity that named them.
+func beginBefore(ctx context.Context, tx pgx.Tx, ids []int32, activityID int64) error {
+	rows, err := tx.Query(ctx, freshInstances, ids)
+	fresh, err := collect("look for instances that have no cursor", rows, err, pgx.RowTo[int32])
+	if err != nil || len(fresh) == 0 {
+		return err
+	}
+	if err := BeginInstances(ctx, tx, fresh); err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `
+		select fedsender.place_cursors(array_agg(instance_id), array_agg($2::bigint))
+		from fedsender.source_queue_state
+		where instance_id = any ($1) and last_successful_id > $2
+		having count(*) > 0`, fresh, activityID-1)
+	return err
+}
+
 // BeginInstances gives instances a cursor that came without one, because no trigger fired when their rows were made.
 func BeginInstances(ctx context.Context, q Querier, ids []int32) error {
 	if _, err := q.Exec(ctx, `select fedsender.begin_instances($1)`, ids); err != nil {
@@ -301,7 +335,7 @@ func ReadRedeliveries(ctx context.Context, q Querier, ids []int32) ([]Redelivery
 }
 
 // Adopt makes the instances of domains that an activity's inboxes name, so that they begin with that activity, and
-// returns the rows of all of them, those that were there already included.
+// returns the rows of all of them, those that were there already included. Of those, one that has no cursor gets it.
 func Adopt(ctx context.Context, db Beginner, activityID int64, domains []string) ([]Instance, error) {
 	var instances []Instance
 	err := pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
@@ -316,8 +350,14 @@ func Adopt(ctx context.Context, db Beginner, activityID int64, domains []string)
 		if err != nil {
 			return err
 		}
-		instances, err = pgx.CollectRows(rows, scanInstance)
-		return err
+		if instances, err = pgx.CollectRows(rows, scanInstance); err != nil {
+			return err
+		}
+		ids := make([]int32, len(instances))
+		for n, i := range instances {
+			ids[n] = i.ID
+		}
+		return beginBefore(ctx, tx, ids, activityID)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make instances for inboxes of activity %d: %w", activityID, err)

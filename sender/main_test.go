@@ -44,8 +44,16 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	b := newBenchOn(t, postgres.Database(t, fleet.Migrate))
+	b.scan(&b.actor, `insert into fedsender.actor (ap_id, private_key_pem) values ('https://home.example/u/a', $1) returning id`, testKey())
+	return b
+}
+
+// newBenchOn makes one on a database that has schema fedsender.
+func newBenchOn(t *testing.T, database string) *bench {
+	t.Helper()
 	config := Config{
-		DatabaseURL: postgres.Database(t, fleet.Migrate), Name: "bench", MaxInFlight: 64, MaxInFlightPerInstance: 8,
+		DatabaseURL: database, Name: "bench", MaxInFlight: 64, MaxInFlightPerInstance: 8,
 		RequestTimeout: time.Second, CacheBytes: minCacheBytes, Log: slog.New(slog.DiscardHandler),
 	}
 	e, err := newEngine(t.Context(), config)
@@ -69,7 +77,6 @@ func newBench(t *testing.T) *bench {
 	if err := e.load(t.Context(), feed); err != nil {
 		t.Fatal(err)
 	}
-	b.scan(&b.actor, `insert into fedsender.actor (ap_id, private_key_pem) values ('https://home.example/u/a', $1) returning id`, testKey())
 	return b
 }
 

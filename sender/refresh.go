@@ -86,6 +86,12 @@ func (e *engine) fetch(ctx context.Context, all func(*pg.Source) bool) (*loaded,
 		return nil, err
 	}
 	f.index = builder.Index()
+	if !source.Rings {
+		// No trigger noted when they came: they begin before the next activity is read, for which they count.
+		if err := pg.BeginFresh(ctx, e.pool, f.index.IDs()); err != nil {
+			return nil, err
+		}
+	}
 	f.took = time.Since(started)
 	return f, nil
 }

@@ -56,6 +56,30 @@ func TestRefresh_WithoutTriggersWhoFollowsAndIsBlockedIsFoundAllTheSame(t *testi
 	}
 }
 
+func TestRefresh_WithoutTriggersNewInstancesBeginBeforeWhatIsForThem(t *testing.T) {
+	b := newBench(t)
+	b.silence()
+	var named, found int32
+	b.scan(&named, `insert into fedsender.instance (domain) values ('named.example') returning id`)
+	b.activityTo("https://named.example/inbox")
+	b.read()
+	b.exec(`update fedsender.feed set horizon = 100`) // all of it was dealt with before the lease is taken
+	found = b.instance("found.example")
+	b.exec(`update fedsender.feed set horizon = 1`)
+	b.refreshNow()
+	b.exec(`update fedsender.feed set horizon = 100`)
+	for id, want := range map[int32]int64{named: 0, found: 1} {
+		if err := b.Acquired(t.Context(), []int32{id}); err != nil {
+			t.Fatal(err)
+		}
+		b.dispatcher.change([]int32{id}, func(s *slot, _ time.Time) {
+			if s.savedCursor != want {
+				t.Errorf("instance %d begins at %d, want %d", id, s.savedCursor, want)
+			}
+		})
+	}
+}
+
 func TestRefresh_ChangesThatCameMeanwhileStay(t *testing.T) {
 	b := newBench(t)
 	b.reopen(map[string]string{"rings": "false"})
