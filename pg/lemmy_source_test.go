@@ -23,12 +23,12 @@ func withWorld(t *testing.T, test func(t *testing.T, w *lemmy.World, conn *pgx.C
 }
 
 func TestLemmySource_SaysInWhatItDiffers(t *testing.T) {
-	withWorld(t, func(t *testing.T, _ *lemmy.World, conn *pgx.Conn) {
+	withWorld(t, func(t *testing.T, w *lemmy.World, conn *pgx.Conn) {
 		s, err := pg.ReadSource(t.Context(), conn)
 		require.NoError(t, err)
 		assert.Equal(t, pg.Source{
-			Name: "lemmy", ActivityTable: "sent_activity", SequenceCache: 1, PreparesTransactions: s.PreparesTransactions, Rings: true,
-			SilentTables: []string{}, StopsOnMovedCursor: true, RequestTimeout: 125 * time.Second,
+			Name: "lemmy", ActivityTable: "sent_activity", SequenceCache: 1, PreparesTransactions: s.PreparesTransactions,
+			Variant: string(w.Line), VariantNow: string(w.Line), Rings: true, SilentTables: []string{}, StopsOnMovedCursor: true, RequestTimeout: 125 * time.Second,
 		}, s)
 		require.NoError(t, pg.CheckSchema(t.Context(), conn))
 	})
