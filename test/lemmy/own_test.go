@@ -4,7 +4,6 @@ import (
 	"context"
 	"testing"
 
-	"github.com/fedsender/fedsender/test/fleet"
 	"github.com/fedsender/fedsender/test/lemmy"
 )
 
@@ -22,35 +21,10 @@ func (s *scene) own() (stop func()) {
 	}
 }
 
-// newest is the highest id.
-func (s *scene) newest() (id int64) {
-	s.t.Helper()
-	ok(s.t, s.DB.QueryRow(s.ctx, `select coalesce(max(id), 0) from sent_activity`).Scan(&id))
-	return id
-}
-
-// cursor is where an instance stands in Lemmy's own table.
-func (s *scene) cursor(instance int32) (id int64) {
-	s.t.Helper()
-	ok(s.t, s.DB.QueryRow(s.ctx, `select coalesce(max(last_successful_id), -1) from federation_queue_state where instance_id = $1`, instance).Scan(&id))
-	return id
-}
-
-// until waits for a condition in the database, with this line's names.
-func (s *scene) until(what, text string, args ...any) {
-	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.ctx, patience)
-	defer cancel()
-	ok(s.t, fleet.Until(ctx, what, func() (done bool, err error) {
-		err = s.DB.QueryRow(ctx, s.SQL(text), args...).Scan(&done)
-		return done, err
-	}))
-}
-
 func TestOwn_SendsEverythingButWhatBecomesVisibleLate(t *testing.T) {
 	onBothLines(t, func(t *testing.T, line lemmy.Line) {
 		s := newScene(t, line)
-		a := s.remote("a.example")
+		a := s.stranger("a.example")
 		s.send() // older than the instance's begin
 		stop := s.own()
 		s.until("it has begun", `select exists (select from federation_queue_state where instance_id = $1)`, a)

@@ -10,7 +10,7 @@ import (
 
 func TestReceiver_RefusesAnotherBody(t *testing.T) {
 	s := newScene(t, lemmy.V10)
-	a := s.remote("a.example")
+	a := s.stranger("a.example")
 	strict := &lemmy.Receiver{}
 	s.fedi.SetDefault(strict.Behaviour(fediverse.Always(fediverse.OK)))
 	stop := s.own()

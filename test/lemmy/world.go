@@ -116,14 +116,8 @@ func (w *World) Community(ctx context.Context, name string, form KeyForm) (Actor
 	return w.actor(ctx, "community", "https://"+Home+"/c/"+name, form)
 }
 
-// PrivateCommunity makes a local one whose followers must be accepted. No release of 0.19 has any; there, the word is
-// added to the type.
+// PrivateCommunity makes a local one whose followers must be accepted. Lemmy 0.19 has none.
 func (w *World) PrivateCommunity(ctx context.Context, name string) (Actor, error) {
-	if w.Line == V019 {
-		if err := w.Exec(ctx, `alter type community_visibility add value if not exists 'Private'`); err != nil {
-			return Actor{}, err
-		}
-	}
 	a, err := w.Community(ctx, name, PKCS8)
 	if err != nil {
 		return a, err
@@ -135,13 +129,15 @@ func (w *World) PrivateCommunity(ctx context.Context, name string) (Actor, error
 func (w *World) RemoteCommunity(ctx context.Context, instance int32, domain, name string) (int32, error) {
 	return w.id(ctx, `
 		insert into community (name, {ap_id}, local, public_key, inbox_url, instance_id)
-		values ($1, $2, false, '', $2 || '/inbox', $3)
-		returning id`, name, "https://"+domain+"/c/"+name, instance)
+		values ($1, $2, false, '', $3, $4)
+		returning id`, name, "https://"+domain+"/c/"+name, "https://"+domain+"/c/"+name+"/inbox", instance)
 }
 
-// instance makes one that was seen a moment ago.
+// instance makes one that has been known for a year and was seen a moment ago.
 func (w *World) instance(ctx context.Context, domain string) (int32, error) {
-	return w.id(ctx, `insert into instance (domain, {updated}) values ($1, now()) returning id`, domain)
+	return w.id(ctx, `
+		insert into instance (domain, {published}, {updated}) values ($1, now() - interval '1 year', now())
+		returning id`, domain)
 }
 
 // Instance makes a remote one with a site, whose inbox is https://DOMAIN/inbox.
