@@ -315,3 +315,19 @@ func TestKeeper_RefusedStartAndFullLockTableAreTriedAgain(t *testing.T) {
 		v.finish(t)
 	})
 }
+
+// fair fails unless every instance is held and no process has more than a tenth above its share.
+func (v *server) fair(t *testing.T) {
+	t.Helper()
+	total, share := 0, float64(len(v.instances))/float64(len(v.sessions))
+	for _, s := range v.sessions {
+		n := v.held(s)
+		total += n
+		if f := float64(n); f > share*1.1+1 || f < share*0.9-1 {
+			t.Errorf("%s holds %d, the fair share is %.0f", s.id, n, share)
+		}
+	}
+	if total != len(v.instances) {
+		t.Errorf("%d of %d instances are held", total, len(v.instances))
+	}
+}

@@ -96,10 +96,11 @@ func (k *Keeper) end(p Peer, why error) {
 		err = k.cfg.Session.Terminate(k.term.ctx, p)
 	}
 	if err == nil {
-		k.ring = true
-		k.leaveToOwners()
-		// A backend that is busy with something else may take long to end, and is told in each round.
+		// A backend that is busy with something else may take long to end, and is told in each round. Nobody else should
+		// wait for that.
 		if !k.said.again(fmt.Sprint("ended the lease session of backend ", p.PID)) {
+			k.ring = true
+			k.leaveToOwners()
 			k.cfg.Log.Warn("ended the lease session of a process", "peer", p.ID, "pid", p.PID, "reason", why)
 		}
 	} else if !k.warned[p.ID] {

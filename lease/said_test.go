@@ -59,7 +59,14 @@ func TestKeeper_SaysNowAndThenThatASessionIsToldToEnd(t *testing.T) {
 		}
 		hung, _ := v.open(t, "hung") // its keeper never runs
 		v.set(func() { v.dying = 25 * time.Second })
-		pass(30*time.Second + 24*time.Second)
+		pass(29 * time.Second)
+		v.set(func() { v.rings = 0 })
+		pass(25 * time.Second)
+		v.set(func() {
+			if v.rings > 2*3 {
+				t.Errorf("rang %d times for a session that does not end", v.rings)
+			}
+		})
 		if n := said.count("ended the lease session"); n < 2 || n > 2*3 {
 			t.Errorf("two processes said it %d times in 24 s", n)
 		}
