@@ -30,8 +30,11 @@ func (e *engine) followMoved(ctx context.Context, ids []int32) error {
 func (e *engine) judgeMoved(ctx context.Context, ids []int32) error {
 	e.judging.Lock() // two saves may have met the same
 	defer e.judging.Unlock()
+	e.saveMu.Lock() // so that it is not us who move them
+	left := e.dispatcher.savedCursors(ids)
 	// In this order: what announces a move that the states have was committed with it.
 	states, err := pg.ReadQueueStates(ctx, e.pool, ids)
+	e.saveMu.Unlock()
 	if err != nil {
 		return err
 	}
@@ -39,7 +42,7 @@ func (e *engine) judgeMoved(ctx context.Context, ids []int32) error {
 	if err != nil {
 		return err
 	}
-	if strays := e.dispatcher.stopStrays(states, announced); len(strays) > 0 {
+	if strays := e.dispatcher.stopStrays(states, left, announced); len(strays) > 0 {
 		var stopped []int32
 		for i, s := range strays {
 			strays[i].Domain = e.domains([]int32{s.InstanceID}, 1)
@@ -55,16 +58,30 @@ func (e *engine) judgeMoved(ctx context.Context, ids []int32) error {
 	return e.reload(ctx, ids)
 }
 
-// stopStrays stops the held ones of these instances whose cursor another program moved, and returns them. Those that are
-// paused for ever already only begin anew.
-func (d *dispatcher) stopStrays(states []pg.QueueState, announced []int32) (strays []pg.Stray) {
+// savedCursors is where this process left the cursors of those of the instances that are held.
+func (d *dispatcher) savedCursors(ids []int32) map[int32]int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	left := make(map[int32]int64, len(ids))
+	for _, id := range ids {
+		if s := d.slots[id]; s != nil {
+			left[id] = s.savedCursor
+		}
+	}
+	return left
+}
+
+// stopStrays stops the held ones of these instances whose cursor another program moved from where it was left, and returns
+// them. Those that were begun anew or saved since the states were read are none, and those that are paused for ever already
+// only begin anew.
+func (d *dispatcher) stopStrays(states []pg.QueueState, left map[int32]int64, announced []int32) (strays []pg.Stray) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := clock()
 	for i := range states {
 		state := &states[i]
 		s := d.slots[state.InstanceID]
-		if s == nil || s.savedCursor == state.Cursor || slices.Contains(announced, s.id) || !state.PausedUntil.Before(endless) {
+		if s == nil || s.savedCursor != left[s.id] || s.savedCursor == state.Cursor || slices.Contains(announced, s.id) || !state.PausedUntil.Before(endless) {
 			continue
 		}
 		strays = append(strays, pg.Stray{InstanceID: s.id, From: s.savedCursor, To: state.Cursor})

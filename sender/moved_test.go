@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fedsender/fedsender/pg"
 )
 
 // guarded makes an instance that has got one activity, on a source whose cursors another program might move.
@@ -125,6 +127,21 @@ func TestMoved_AnOlderReplayExcusesNoOtherProgram(t *testing.T) {
 	b.saved()
 	if paused, _, _, _ := b.control(id); !paused {
 		t.Error("it is not paused")
+	}
+}
+
+func TestMoved_CursorThatThisProcessSavedAfterItWasReadIsNoStray(t *testing.T) {
+	b := newBench(t)
+	id, _ := b.guarded("a.example")
+	left := b.dispatcher.savedCursors([]int32{id})
+	states, err := pg.ReadQueueStates(t.Context(), b.pool, []int32{id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.deliver(id, b.activity())
+	b.saved()
+	if strays := b.dispatcher.stopStrays(states, left, nil); len(strays) > 0 {
+		t.Errorf("taken for moved by another program: %+v", strays)
 	}
 }
 
