@@ -157,13 +157,49 @@ func (r *rig) until(ctx context.Context, what string, look func(owners map[strin
 	}
 }
 
-// still watches for a while and reports what moves in that time, which should be nothing, or little.
-func (r *rig) still(ctx context.Context, d time.Duration, most int) {
+// reported waits until every process has said so many times more what it carries. After each time somebody judges.
+func (r *rig) reported(ctx context.Context, times int) {
 	r.t.Helper()
-	before := r.owners(ctx)
-	wait(ctx, d)
+	for range times {
+		before := r.reports(ctx)
+		err := fleet.Until(ctx, "every process says what it carries", func() (bool, error) {
+			for id, at := range r.reports(ctx) {
+				if last, known := before[id]; known && !at.After(last) {
+					return false, nil
+				}
+			}
+			return true, nil
+		})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// reports is when each process that is there said last what it carries.
+func (r *rig) reports(ctx context.Context) map[string]time.Time {
+	r.t.Helper()
+	rows, err := r.DB.Query(ctx, `select id, seen_at from fedsender.process join fedsender.process_status using (id)`)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	said := map[string]time.Time{}
+	var id string
+	var at time.Time
+	if _, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error { said[id] = at; return nil }); err != nil {
+		r.t.Fatal(err)
+	}
+	return said
+}
+
+// still watches for so many reports of every process and tells what moves meanwhile, which should be nothing, or little.
+func (r *rig) still(ctx context.Context, times, most int) {
+	r.t.Helper()
+	before, began := r.owners(ctx), time.Now()
+	r.reported(ctx, times)
+	d := time.Since(began)
 	moved := movedBetween(before, r.owners(ctx))
-	r.t.Logf("in the next %s %d instances moved; shares of the load %s", d, moved, r.parts(d))
+	r.t.Logf("in the next %s %d instances moved; shares of the load %s", d.Round(time.Second), moved, r.parts(d))
 	if moved > most {
 		r.t.Errorf("%d instances moved though nothing had changed, %d may", moved, most)
 	}
@@ -191,7 +227,7 @@ func TestBalance_BusyInstancesOfOneProcessGoToOthersUntilLoadsAreEven(t *testing
 	u := r.uneven(ctx, pick(15, 30), hot, len(hot))
 	defer u.end()
 	began := time.Now()
-	wait(ctx, 10*time.Second)
+	r.reported(ctx, 2)
 	t.Logf("4 of %d instances make half of the load, all with one process: shares %s", len(r.world.Instances), r.parts(8*time.Second))
 	r.until(ctx, "the loads are even", func(map[string]string) bool {
 		for _, p := range r.processes(ctx) {
@@ -202,16 +238,16 @@ func TestBalance_BusyInstancesOfOneProcessGoToOthersUntilLoadsAreEven(t *testing
 		return true
 	})
 	t.Logf("spread after %s, %d instances moved", time.Since(began).Round(time.Second), movedBetween(owners, r.owners(ctx)))
-	wait(ctx, pick(5*time.Second, 10*time.Second))
+	r.reported(ctx, pick(1, 2))
 	t.Logf("shares %s; %+v", r.parts(4*time.Second), r.processes(ctx))
-	r.still(ctx, pick(5*time.Second, 120*time.Second), 0)
+	r.still(ctx, pick(2, 24), 0)
 	if long {
 		before := r.owners(ctx)
 		r.start(ctx, 1)
-		wait(ctx, 10*time.Second)
-		t.Logf("10 s after a fourth joined %d had moved", movedBetween(before, r.owners(ctx)))
+		r.reported(ctx, 2)
+		t.Logf("two reports after a fourth joined %d had moved", movedBetween(before, r.owners(ctx)))
 		// Who is slow for a moment on a crowded machine may lose a step and get it back.
-		r.still(ctx, 60*time.Second, len(r.world.Instances)/3)
+		r.still(ctx, 12, len(r.world.Instances)/3)
 		t.Logf("%+v", r.processes(ctx))
 	}
 	u.end()
@@ -255,7 +291,7 @@ func TestBalance_AStarvedProcessGetsLess(t *testing.T) {
 	r.startHolding(ctx, 3, 3)
 	u := r.uneven(ctx, pick(60, 100), nil, pick(2, 4))
 	defer u.end()
-	wait(ctx, 10*time.Second)
+	r.reported(ctx, 2)
 	t.Logf("before: shares %s", r.parts(8*time.Second))
 	slow := r.Senders()[0]
 	feed := r.starve(ctx, slow)
@@ -265,11 +301,11 @@ func TestBalance_AStarvedProcessGetsLess(t *testing.T) {
 		return float64(len(heldBy(owners, slow.Name))) < 0.75*float64(instances)/3
 	})
 	t.Logf("it has less after %s: %+v", time.Since(began).Round(time.Second), r.processes(ctx))
-	wait(ctx, pick(5*time.Second, 60*time.Second))
+	r.reported(ctx, pick(1, 12))
 	t.Logf("%s, starved: shares %s; %+v", slow.Name, r.parts(5*time.Second), r.processes(ctx))
 	if long {
 		// Now and then it is tried with a step more.
-		r.still(ctx, 3*time.Minute, instances/8)
+		r.still(ctx, 36, instances/8)
 	}
 	feed()
 	u.end()
@@ -295,7 +331,7 @@ func TestBalance_ChangesOfTheFleetMoveLittleAndLimitsAreKept(t *testing.T) {
 		if moved > least*14/10+3 {
 			t.Errorf("%s: %d instances moved, the minimum is %d", what, moved, least)
 		}
-		r.still(ctx, pick(3*time.Second, 30*time.Second), 0)
+		r.still(ctx, pick(1, 6), 0)
 	}
 	even := func(n int) func(map[string]string) bool {
 		return func(owners map[string]string) bool {
