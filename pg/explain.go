@@ -93,7 +93,7 @@ func attempts(err error) []error {
 	return []error{failed.Unwrap()}
 }
 
-const roomInPooler = "raise default_pool_size of the pooler: each process needs 6 (1 for its leases, 1 to listen, up to 4 beside)"
+var roomInPooler = fmt.Sprintf("raise default_pool_size of the pooler: each process needs %d (1 for its leases, 1 to listen, up to %d beside)", ProcessConns, PoolConns)
 
 func refusesTLS(err error) bool {
 	return strings.Contains(err.Error(), "server refused TLS connection")

@@ -48,7 +48,9 @@ type dispatcher struct {
 	redeliveries map[int32]*slot // that may have more of them in the database than their workers have
 	redelivered  int             // saves that deleted redeliveries
 
-	cursors  map[int32]int64 // as the database had them when they were last saved or read, of every instance ever held here
+	// cursors are as the database had them when they were last read, or saved with what was delivered, of every instance ever
+	// held here. Those that only passed with the head cover nothing that would be sent again.
+	cursors  map[int32]int64
 	setbacks []setback
 }
 

@@ -23,9 +23,9 @@ const poolCloseTimeout = time.Second
 
 // Run delivers until ctx ends: then it takes nothing new, lets what is in flight end for at most the shutdown time-out,
 // writes the cursors, gives its leases up and returns nil, or an [*UnsavedError] where cursors could not be written. Before
-// that it returns only with an error that trying again
-// can't mend: a wrong setting, a schema that is missing or of another version, a database that can't be reached within
-// 10 s at start. A database that says that it is not ready, or that goes away later, is waited for.
+// that it returns only with an error that trying again can't mend: a wrong setting, a schema that is missing or of another
+// version, a database that can't be reached within 10 s at start. A database that says that it is not ready, or that goes
+// away later, is waited for.
 func Run(ctx context.Context, config Config) error {
 	e, err := newEngine(ctx, config)
 	if err != nil {

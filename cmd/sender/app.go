@@ -139,7 +139,8 @@ func (a *app) parseDSN(variable, dsn string) (*pgx.ConnConfig, error) {
 	return cfg, nil
 }
 
-// withDatabase connects, so that no statement takes longer than a person waits, makes sure that the schema is the one of this program, and runs fn.
+// withDatabase connects, so that no statement takes longer than a person waits, makes sure that the schema is the one of
+// this program, and runs fn.
 func (a *app) withDatabase(ctx context.Context, fn func(pool *pgxpool.Pool) error) error {
 	cfg, err := a.connConfig()
 	if err != nil {
