@@ -97,7 +97,7 @@ func (e *engine) open(ctx context.Context) (*pg.Feed, error) {
 	return feed, nil
 }
 
-// obey goes by the source from here on; the client goes on as it was made.
+// obey goes by the source from here on. The client, and the workers of what is held, go on as they were made.
 func (e *engine) obey(source *pg.Source) {
 	e.rules.Store(&worker.Rules{UnauthorizedTries: source.UnauthorizedTries, DeadAfterFailures: source.DeadAfterFailures})
 	e.source.Store(source)

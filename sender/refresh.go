@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sourcegraph/conc"
+	"github.com/sourcegraph/conc/panics"
 
 	"github.com/fedsender/fedsender/pg"
 	"github.com/fedsender/fedsender/targets"
@@ -156,8 +157,14 @@ func (e *engine) beginRefresh(ctx context.Context) {
 	knew := e.source.Load()
 	r.group.Go(func() {
 		// Where triggers were made since the last one, what changed before is read for the last time.
-		l, err := e.fetch(ctx, func(source *pg.Source) bool { return !source.Rings || !knew.Rings })
-		r.result <- result{l, err}
+		var found result
+		recovered := panics.Try(func() {
+			found.loaded, found.err = e.fetch(ctx, func(source *pg.Source) bool { return !source.Rings || !knew.Rings })
+		})
+		if recovered != nil {
+			found.err = recovered.AsError()
+		}
+		r.result <- found
 	})
 }
 
