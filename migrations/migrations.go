@@ -6,7 +6,7 @@
 // afterwards. A view is changed in its file. A release that changes views has a new migration too, be it an empty one,
 // so that an older program does not put its own back.
 //
-// A [Source] is a folder beside common and views. docs/adapters.md says how one is written.
+// A [Source] is a folder beside common and views.
 package migrations
 
 import (

@@ -1,6 +1,7 @@
 package pg_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,12 +24,12 @@ func withWorld(t *testing.T, test func(t *testing.T, w *lemmy.World, conn *pgx.C
 }
 
 func TestLemmySource_SaysInWhatItDiffers(t *testing.T) {
-	withWorld(t, func(t *testing.T, _ *lemmy.World, conn *pgx.Conn) {
+	withWorld(t, func(t *testing.T, w *lemmy.World, conn *pgx.Conn) {
 		s, err := pg.ReadSource(t.Context(), conn)
 		require.NoError(t, err)
 		assert.Equal(t, pg.Source{
-			Name: "lemmy", ActivityTable: "sent_activity", SequenceCache: 1, PreparesTransactions: s.PreparesTransactions, Rings: true,
-			SilentTables: []string{}, StopsOnMovedCursor: true, RequestTimeout: 125 * time.Second,
+			Name: "lemmy", ActivityTable: "sent_activity", SequenceCache: 1, PreparesTransactions: s.PreparesTransactions,
+			Variant: string(w.Line), VariantNow: string(w.Line), Rings: true, SilentTables: []string{}, StopsOnMovedCursor: true, RequestTimeout: 125 * time.Second,
 		}, s)
 		require.NoError(t, pg.CheckSchema(t.Context(), conn))
 	})
@@ -335,6 +336,19 @@ func TestLemmySource_WritesLemmysCursorsWhereNobodyElseMovedThem(t *testing.T) {
 			from federation_queue_state order by 1`)))
 		assert.True(t, value[bool](t, conn, w.SQL(`select {updated} = $2 from instance where id = $1`), one, now), "Lemmy takes it for alive")
 		assert.True(t, state(t, conn, one).LastSuccessAt.Equal(now))
+
+		other := another(t, conn)
+		execute(t, other, `begin; select from federation_queue_state where instance_id = `+strconv.Itoa(int(one))+` for update`)
+		for _, health := range []string{"", `delete from fedsender.instance_health`} {
+			execute(t, conn, health)
+			assert.Equal(t, map[int32]bool{two: true}, save(pg.Saving{
+				Checkpoints: []pg.Checkpoint{{InstanceID: one, Expected: 5, Cursor: 5}, {InstanceID: two, Expected: 7, Cursor: 7}},
+			}))
+			assert.Equal(t, map[int32]bool{two: true}, save(pg.Saving{
+				Passed: pg.Passed{Cursor: 7, InstanceIDs: []int32{one, two}, Expected: []int64{5, 7}},
+			}), "a row that somebody keeps locked holds up no other")
+		}
+		execute(t, other, `rollback`)
 
 		execute(t, conn, `update federation_queue_state set last_successful_id = 100`)
 		assert.Empty(t, save(pg.Saving{

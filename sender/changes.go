@@ -34,25 +34,29 @@ func (e *engine) loadAndRecheck(ctx context.Context, feed *pg.Feed) error {
 		return err
 	}
 	e.dispatcher.spoilAll()
-	return e.recheckCursors(ctx, e.dispatcher.held())
+	_, err := e.recheckCursors(ctx, e.dispatcher.held())
+	return err
 }
 
-// recheckCursors looks for instances whose cursor was moved, where nobody can say which.
-func (e *engine) recheckCursors(ctx context.Context, ids []int32) error {
+// recheckCursors looks for instances whose cursor was moved, where nobody can say which, and goes on from there. It returns
+// those of them that are held whose cursor is where this process left it.
+func (e *engine) recheckCursors(ctx context.Context, ids []int32) (still []int32, err error) {
 	for part := range slices.Chunk(ids, stateChunk) {
 		e.saveMu.Lock() // so that it is not us who move them
 		states, err := pg.ReadQueueStates(ctx, e.pool, part)
 		e.saveMu.Unlock()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if moved := e.dispatcher.movedSince(states); len(moved) > 0 {
+		moved, others := e.dispatcher.movedOf(part, states)
+		if len(moved) > 0 {
 			if err := e.followMoved(ctx, moved); err != nil {
-				return err
+				return nil, err
 			}
 		}
+		still = append(still, others...)
 	}
-	return nil
+	return still, nil
 }
 
 func (e *engine) applyOnce(ctx context.Context, c *pg.Changes) error {

@@ -17,6 +17,10 @@ const (
 	partPatience = 50 * time.Millisecond
 	// handoverSave is for cursors, also when the time for deliveries is over.
 	handoverSave = 4 * time.Second
+	// lockPatience is for another session that has locked a cursor, which is mostly over in an instant; the others of the
+	// part wait too. lockPause is between two looks.
+	lockPatience = time.Second
+	lockPause    = 20 * time.Millisecond
 )
 
 // handover gives instances up: it lets what is in flight end, writes the cursors and says what may be unlocked, part by part,
@@ -114,9 +118,7 @@ func (h *handover) giveUp(ctx context.Context) {
 		return
 	}
 	if unsaved := e.dispatcher.unsavedOf(part); len(unsaved) > 0 {
-		saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), handoverSave)
-		defer cancel()
-		if err := e.save(saving, unsaved, 0); err != nil {
+		if err := h.save(ctx, unsaved); err != nil {
 			h.failed = append(h.failed, err)
 			if e.ending() || errors.Is(err, pg.ErrSessionLost) { // else the session that goes on may make up for it
 				e.left.unwritten.Add(e.dispatcher.unwritten(unsaved))
@@ -129,6 +131,19 @@ func (h *handover) giveUp(ctx context.Context) {
 	}
 	e.metrics.LeasesGiven(len(part))
 	h.released(part)
+}
+
+// save writes cursors. For those that somebody has locked it waits a little.
+func (h *handover) save(ctx context.Context, ids []int32) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handoverSave)
+	defer cancel()
+	for began := time.Now(); ; {
+		err := h.engine.save(ctx, ids, 0)
+		if !errors.Is(err, errLocked) || time.Since(began) > lockPatience {
+			return err
+		}
+		pause(ctx, lockPause)
+	}
 }
 
 // byLoad tells instances that have something in flight from the others.

@@ -2,18 +2,55 @@ package sender
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/fedsender/fedsender/pg"
 )
 
-// cursorsMoved deals with instances whose cursor is not where this process left it: an operator skipped or replayed, or
-// another program writes cursors too. Where that fails, the next save meets them again, and until then nothing more is sent
-// to those that have something to save.
-func (e *engine) cursorsMoved(ctx context.Context, ids []int32) {
-	if err := e.followMoved(ctx, ids); err != nil {
-		e.troubled(ctx, "could not read moved cursors", err)
+// errLocked is matched where all was written but cursors that another session keeps locked.
+var errLocked = errors.New("another session has locked the cursors of instances")
+
+// cursorsRefused deals with instances whose cursor a save did not write, because it is not where this process left it (an
+// operator skipped or replayed, or another program writes cursors too) or because its row is locked, which is errLocked. In
+// both cases, and where it fails, the next save meets them again, and until then nothing more is sent to those that have
+// something to save.
+func (e *engine) cursorsRefused(ctx context.Context, ids []int32) error {
+	if len(ids) == 0 {
+		return nil
 	}
+	still, err := e.recheckCursors(ctx, ids)
+	if err != nil {
+		e.troubled(ctx, "could not read moved cursors", err)
+		return nil
+	}
+	if still = e.dispatcher.unsavedOf(still); len(still) > 0 {
+		return fmt.Errorf("%w: %s", errLocked, e.domains(still, 5))
+	}
+	return nil
+}
+
+// movedOf tells the held ones of instances whose cursor is not the one that was last saved, or is no more, from the others.
+func (d *dispatcher) movedOf(ids []int32, states []pg.QueueState) (moved, still []int32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	cursors := make(map[int32]int64, len(states))
+	for i := range states {
+		cursors[states[i].InstanceID] = states[i].Cursor
+	}
+	for _, id := range ids {
+		s := d.slots[id]
+		if s == nil {
+			continue
+		}
+		if cursor, there := cursors[id]; there && cursor == s.savedCursor {
+			still = append(still, id)
+		} else {
+			moved = append(moved, id)
+		}
+	}
+	return moved, still
 }
 
 func (e *engine) followMoved(ctx context.Context, ids []int32) error {

@@ -96,18 +96,6 @@ func (d *dispatcher) moved(s *slot) bool {
 	return s.worker.Cursor() != s.savedCursor || !s.behind && s.worker.Idle() && s.savedCursor < d.head
 }
 
-// movedSince returns the held ones of the instances whose cursor is not the one that was last saved.
-func (d *dispatcher) movedSince(states []pg.QueueState) (ids []int32) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for i := range states {
-		if s := d.slots[states[i].InstanceID]; s != nil && s.savedCursor != states[i].Cursor {
-			ids = append(ids, s.id)
-		}
-	}
-	return ids
-}
-
 // pass notes an instance of which nothing changed but that the head went by, if that is so.
 func (d *dispatcher) pass(v *saving, s *slot) bool {
 	if s.behind || !s.worker.Idle() {
@@ -168,8 +156,8 @@ func optional(t time.Time) *time.Time {
 	return &t
 }
 
-// noteSaved remembers what the database has now and returns the instances whose cursor somebody else moved.
-func (d *dispatcher) noteSaved(v *saving, saved map[int32]bool) (moved []int32) {
+// noteSaved remembers what the database has now and returns the instances whose cursor it did not take.
+func (d *dispatcher) noteSaved(v *saving, saved map[int32]bool) (refused []int32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	defer d.dispatch()
@@ -180,7 +168,7 @@ func (d *dispatcher) noteSaved(v *saving, saved map[int32]bool) (moved []int32) 
 			continue
 		}
 		if !saved[s.id] {
-			moved = append(moved, s.id)
+			refused = append(refused, s.id)
 			continue
 		}
 		late := s.late()
@@ -198,13 +186,13 @@ func (d *dispatcher) noteSaved(v *saving, saved map[int32]bool) (moved []int32) 
 		switch {
 		case s.dropped:
 		case !saved[s.id]:
-			moved = append(moved, s.id)
+			refused = append(refused, s.id)
 		default:
 			s.savedCursor = v.Passed.Cursor
 			d.spoil(s.id)
 		}
 	}
-	return moved
+	return refused
 }
 
 // giveBack keeps what no worker remembers for the next save.
@@ -216,26 +204,24 @@ func (d *dispatcher) giveBack(v *saving) {
 }
 
 // save writes what changed, on the lease session: if that is gone, nothing is written. A worker's dead letters are in the
-// same transaction as the cursor that passes them, or in an earlier one.
+// same transaction as the cursor that passes them, or in an earlier one. A [*lockedError] says that all was written but
+// some cursors.
 func (e *engine) save(ctx context.Context, ids []int32, turn int) error {
-	var moved []int32
+	var refused []int32
 	for range maxSaves {
 		more, others, err := e.saveSome(ctx, ids, turn)
 		if err != nil {
 			return err
 		}
-		if moved = append(moved, others...); !more {
+		if refused = append(refused, others...); !more {
 			break
 		}
 	}
-	if len(moved) > 0 {
-		e.cursorsMoved(ctx, unique(moved))
-	}
-	return nil
+	return e.cursorsRefused(ctx, unique(refused))
 }
 
-// saveSome makes one save. more says that there is more to save, moved are instances whose cursor somebody else moved.
-func (e *engine) saveSome(ctx context.Context, ids []int32, turn int) (more bool, moved []int32, err error) {
+// saveSome makes one save. more says that there is more to save, refused are instances whose cursor was not written.
+func (e *engine) saveSome(ctx context.Context, ids []int32, turn int) (more bool, refused []int32, err error) {
 	e.saveMu.Lock()
 	defer e.saveMu.Unlock()
 	session := e.session.Load()
@@ -254,12 +240,12 @@ func (e *engine) saveSome(ctx context.Context, ids []int32, turn int) (more bool
 		}
 		e.metrics.CursorsWritten(len(v.Checkpoints) + len(v.passed))
 		e.metrics.DeadLetters(len(v.Letters))
-		moved = e.dispatcher.noteSaved(v, saved)
+		refused = e.dispatcher.noteSaved(v, saved)
 	}
 	if ids == nil { // a part of a handover, which nobody should wait for, says no more than the next save
 		e.publish(ctx, v.horizon)
 	}
-	return v.more, moved, nil
+	return v.more, refused, nil
 }
 
 func (e *engine) write(ctx context.Context, session *pg.LeaseSession, v *saving) (saved map[int32]bool, err error) {

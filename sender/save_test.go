@@ -1,6 +1,11 @@
 package sender
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,4 +56,80 @@ func TestSave_OfAllInstancesAtOnceFitsIntoTheSession(t *testing.T) {
 	if behind > 0 {
 		t.Errorf("%d cursors were not written", behind)
 	}
+}
+
+func TestSave_RowThatSomebodyHasLockedHoldsUpNoOtherInstance(t *testing.T) {
+	b := newBench(t)
+	locked, claimed, free, idle := b.instance("locked.example"), b.instance("claimed.example"), b.instance("free.example"), b.known("idle.example")
+	b.read()
+	if err := b.Acquired(t.Context(), []int32{locked, claimed, free, idle}); err != nil {
+		t.Fatal(err)
+	}
+	first := b.activity()
+	for _, id := range []int32{locked, claimed, free} {
+		b.deliver(id, first)
+	}
+	endRow, endInstance := b.lock("queue_state", "instance_id", locked, idle), b.lock("instance", "id", claimed)
+	b.inSession(func() {
+		err := b.save(t.Context(), nil, int(idle)%idleEvery)
+		if !errors.Is(err, errLocked) || !strings.Contains(err.Error(), "locked.example") || strings.Contains(err.Error(), "free.example") {
+			t.Errorf("says %v", err)
+		}
+		if got := b.cursorOf(free); got != first {
+			t.Errorf("the cursor of the other is %d, want %d", got, first)
+		}
+		endRow()
+		endInstance()
+		if err := b.save(t.Context(), nil, int(idle)%idleEvery); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, id := range []int32{locked, claimed, idle} {
+		if got := b.cursorOf(id); got != first {
+			t.Errorf("later cursor %d is %d, want %d", id, got, first)
+		}
+	}
+	if got := b.got(locked); !slices.Equal(got, []int64{first}) {
+		t.Errorf("what waits for its cursor was begun anew: sent %d", got)
+	}
+}
+
+func (b *bench) cursorOf(id int32) (cursor int64) {
+	b.t.Helper()
+	b.scan(&cursor, `select last_successful_id from fedsender.queue_state where instance_id = $1`, id)
+	return cursor
+}
+
+func TestRelease_SaysWhoseCursorSomebodyKeepsLocked(t *testing.T) {
+	b := newBench(t)
+	id := b.instance("locked.example")
+	b.read()
+	if err := b.Acquired(t.Context(), []int32{id}); err != nil {
+		t.Fatal(err)
+	}
+	b.deliver(id, b.activity())
+	end := b.lock("queue_state", "instance_id", id)
+	b.inSession(func() {
+		var released []int32
+		err := b.Release(t.Context(), []int32{id}, func(part []int32) { released = append(released, part...) })
+		if !errors.Is(err, errLocked) || !slices.Equal(released, []int32{id}) {
+			t.Errorf("says %v, released %d", err, released)
+		}
+	})
+	end()
+}
+
+// lock keeps the rows of instances in a table locked until end is called, as a transaction that was left open does.
+func (b *bench) lock(table, column string, ids ...int32) (end func()) {
+	b.t.Helper()
+	tx, err := b.pool.Begin(b.t.Context())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := tx.Exec(b.t.Context(), fmt.Sprintf(`select from fedsender.%s where %s = any ($1) for update`, table, column), ids); err != nil {
+		b.t.Fatal(err)
+	}
+	end = func() { _ = tx.Rollback(context.WithoutCancel(b.t.Context())) } // once more is no error that matters
+	b.t.Cleanup(end)
+	return end
 }

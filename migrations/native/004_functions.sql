@@ -141,59 +141,9 @@ end
 $$;
 comment on function fedsender.place_cursors(integer[], bigint[]) is 'Where new instances begin: before the activity that brought them into being.';
 
-create function fedsender.save_checkpoints(rows jsonb) returns setof integer
-language sql
-begin atomic
-  with v as materialized (
-    select *
-    from jsonb_to_recordset(rows) as r(
-      instance_id integer, expected bigint, cursor_id bigint, published_at timestamptz,
-      fail_count integer, last_retry_at timestamptz, not_before timestamptz, throttles integer,
-      gone_at timestamptz[], gone boolean, last_success_at timestamptz, last_error text,
-      last_http_status integer, last_error_at timestamptz, ahead_id bigint, held jsonb)
-  ), moved as (
-    update fedsender.queue_state q
-    set last_successful_id = v.cursor_id,
-        fail_count = coalesce(v.fail_count, 0),
-        last_retry_at = v.last_retry_at,
-        last_successful_published_at = coalesce(v.published_at, q.last_successful_published_at)
-    from v
-    where q.instance_id = v.instance_id and q.last_successful_id = v.expected and v.cursor_id >= v.expected
-    returning q.instance_id
-  ), health as (
-    insert into fedsender.instance_health as h
-      (instance_id, not_before, throttles, gone_at, gone, last_success_at, last_error, last_http_status, last_error_at, ahead_id, held)
-    select v.instance_id, v.not_before, coalesce(v.throttles, 0), coalesce(v.gone_at, '{}'), coalesce(v.gone, false), v.last_success_at,
-      v.last_error, v.last_http_status, v.last_error_at, coalesce(v.ahead_id, 0), coalesce(v.held, '[]')
-    from v join moved using (instance_id)
-    on conflict (instance_id) do update
-    set not_before = excluded.not_before, throttles = excluded.throttles, gone_at = excluded.gone_at,
-        gone = excluded.gone, last_success_at = excluded.last_success_at, last_error = excluded.last_error,
-        last_http_status = excluded.last_http_status, last_error_at = excluded.last_error_at,
-        ahead_id = excluded.ahead_id, held = excluded.held
-  ), alive as (
-    -- Skipping spares a deadlock with who deletes the instance and its cursor.
-    update fedsender.instance i
-    set last_seen_at = due.last_success_at
-    from (
-      select o.id, v.last_success_at
-      from v
-      join moved using (instance_id)
-      join fedsender.instance o on o.id = v.instance_id
-      where o.last_seen_at is null and v.last_success_at is not null
-         or o.last_seen_at < v.last_success_at - interval '1 hour'
-      for no key update of o skip locked
-    ) due
-    where i.id = due.id
-  )
-  select instance_id from moved;
-end;
-comment on function fedsender.save_checkpoints(jsonb) is
-  'Write cursors, never backwards, where the last written value still stands; returns those instances. One that is missing was moved by somebody else, or is gone.';
-
 ---- create above / drop below ----
 
-drop function fedsender.save_checkpoints(jsonb), fedsender.begin_instances(integer[]), fedsender.place_cursors(integer[], bigint[]),
+drop function fedsender.begin_instances(integer[]), fedsender.place_cursors(integer[], bigint[]),
   fedsender.adopt_instances(text[]), fedsender.retry_dead_letter(bigint), fedsender.move_cursor(integer, bigint),
   fedsender.retry_now(text), fedsender.enqueue(text, json, text, text[], bigint[], boolean);
 {{ template "drop common/controls.sql" . }}

@@ -38,6 +38,25 @@ as $$
       fail_count integer, last_retry_at timestamptz, not_before timestamptz, throttles integer,
       gone_at timestamptz[], gone boolean, last_success_at timestamptz, last_error text,
       last_http_status integer, last_error_at timestamptz, ahead_id bigint, held jsonb)
+  ), known as materialized (
+    -- A row that somebody keeps locked is passed over, or nothing could be written for any of them.
+    select v.instance_id
+    from v
+    join public.federation_queue_state q using (instance_id)
+    join fedsender.instance_health h using (instance_id)
+    where q.last_successful_id = v.expected and v.cursor_id >= v.expected
+    for no key update of q, h skip locked
+  ), fresh as materialized (
+    select v.instance_id
+    from v
+    join public.federation_queue_state q using (instance_id)
+    where q.last_successful_id = v.expected and v.cursor_id >= v.expected
+      and not exists (select from fedsender.instance_health h where h.instance_id = v.instance_id)
+    for no key update of q skip locked
+  ), free as (
+    select instance_id from known
+    union all
+    select instance_id from fresh
   ), moved as (
     update public.federation_queue_state q
     set last_successful_id = v.cursor_id,
@@ -45,7 +64,8 @@ as $$
         {{ .last_retry }} = v.last_retry_at,
         {{ .last_published }} = coalesce(v.published_at, q.{{ .last_published }})
     from v
-    where q.instance_id = v.instance_id and q.last_successful_id = v.expected and v.cursor_id >= v.expected
+    join free using (instance_id)
+    where q.instance_id = v.instance_id
     returning q.instance_id
   ), health as (
     insert into fedsender.instance_health as h
@@ -75,16 +95,23 @@ as $$
   select instance_id from moved
 $$;
 comment on function fedsender.save_checkpoints(jsonb) is
-  'Write cursors, never backwards, where the last written value still stands; returns those instances. One that is missing was moved by somebody else, or is gone.';
+  'Write cursors, never backwards, where the last written value still stands; returns those instances. One that is missing was moved by somebody else, or is locked, or gone.';
 
 create or replace function fedsender.pass_cursors(instance_ids integer[], expected bigint[], cursor_id bigint, published_at timestamptz) returns setof integer
 language sql
 as $$
+  with free as materialized (
+    select q.instance_id
+    from unnest(pass_cursors.instance_ids, pass_cursors.expected) as v(instance_id, expected)
+    join public.federation_queue_state q using (instance_id)
+    where q.last_successful_id = v.expected and pass_cursors.cursor_id >= v.expected
+    for no key update of q skip locked
+  )
   update public.federation_queue_state q
   set last_successful_id = pass_cursors.cursor_id,
       {{ .last_published }} = coalesce(pass_cursors.published_at, q.{{ .last_published }})
-  from unnest(pass_cursors.instance_ids, pass_cursors.expected) as v(instance_id, expected)
-  where q.instance_id = v.instance_id and q.last_successful_id = v.expected and pass_cursors.cursor_id >= v.expected
+  from free
+  where q.instance_id = free.instance_id
   returning q.instance_id
 $$;
 comment on function fedsender.pass_cursors(integer[], bigint[], bigint, timestamptz) is
