@@ -26,6 +26,12 @@ const (
 	forgotten = 2
 )
 
+// glance is one look at the locks.
+type glance struct {
+	at    time.Time // it began
+	moved bool      // since the one before, some instance went from one session to another
+}
+
 // sampler looks about once a second at who holds what and where the cursors are, on a connection of its own.
 type sampler struct {
 	url   string
@@ -40,7 +46,7 @@ type sampler struct {
 	cursors []map[int32]int64   // of the last looks
 	rewinds []rewind            // cursors that went back
 	double  []string            // instances with two holders
-	looks   []time.Time
+	looks   []glance
 }
 
 // session is one backend; numbers of processes come again.
@@ -160,17 +166,19 @@ func (w *sampler) lookAtHolders(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	w.looks = append(w.looks, began)
-	w.note(held, began, time.Now())
+	moved := w.note(held, began, time.Now())
+	w.looks = append(w.looks, glance{began, moved})
 	return nil
 }
 
-// note extends the tenures of those that were held by the same session at the last look. Callers hold mu.
-func (w *sampler) note(held map[int32]session, began, ended time.Time) {
+// note extends the tenures of those that were held by the same session at the last look, and says whether some instance
+// was held by another one. Callers hold mu.
+func (w *sampler) note(held map[int32]session, began, ended time.Time) (moved bool) {
 	now := make(map[int32]tenure, len(held))
 	for id, s := range held {
 		last, ok := w.now[id]
 		if !ok || last.session != s {
+			moved = moved || ok
 			now[id] = tenure{s, ended, ended}
 			continue
 		}
@@ -185,6 +193,7 @@ func (w *sampler) note(held map[int32]session, began, ended time.Time) {
 		now[id] = tenure{s, last.from, began}
 	}
 	w.now = now
+	return moved
 }
 
 func (w *sampler) lookAtCursors(ctx context.Context, conn *pgx.Conn) error {
@@ -251,14 +260,14 @@ func (w *sampler) judge(j *judgement, r *rig, from int) {
 	maps.DeleteFunc(w.tenures, func(_ string, all []tenure) bool { return len(all) == 0 })
 }
 
-// unsure says whether an instance may have changed hands twice between the looks around a moment, because somebody came or
-// went.
+// unsure says whether an instance may have changed hands twice between the looks around a moment: somebody came or went,
+// or instances were seen to move.
 func (w *sampler) unsure(r *rig, at time.Time) bool {
-	n := sort.Search(len(w.looks), func(n int) bool { return w.looks[n].After(at) })
-	if n == 0 || n == len(w.looks) {
+	n := sort.Search(len(w.looks), func(n int) bool { return w.looks[n].at.After(at) })
+	if n == 0 || n == len(w.looks) || w.looks[n-1].moved || w.looks[n].moved {
 		return true
 	}
-	from, to := w.looks[n-1].Add(-sampleEvery), w.looks[n]
+	from, to := w.looks[n-1].at.Add(-sampleEvery), w.looks[n].at
 	near := func(event time.Time) bool { return event.After(from) && event.Before(to) }
 	return slices.ContainsFunc(r.moves, near) || slices.ContainsFunc(r.incidents, func(i *incident) bool {
 		return slices.ContainsFunc([]time.Time{i.at, i.lost, i.end, i.woken, i.renewed}, near)
