@@ -108,6 +108,7 @@ func (d *dispatcher) drop(s *slot) {
 	if s.cancel != nil {
 		s.cancel()
 	}
+	d.endIdle(s)
 }
 
 // voidLetters drops letters of instances that were not saved with a cursor that passes them: who holds them next begins
@@ -134,14 +135,14 @@ func (d *dispatcher) leaveHead(s *slot) {
 
 // look is called after anything that may let a slot go on: it queues the slot and tells the catch-up if it wants more.
 func (d *dispatcher) look(s *slot, now time.Time) {
-	if s.dropped || s.draining {
+	if s.dropped || s.draining && !s.closing {
 		return
 	}
 	if !s.queued {
 		s.queued = true
 		d.ready.push(s)
 	}
-	if s.behind && !s.hungry && s.worker.Room(now) > 0 {
+	if !s.closing && s.behind && !s.hungry && s.worker.Room(now) > 0 {
 		s.hungry = true
 		d.hungry[s.id] = s
 		d.ring()
@@ -167,10 +168,14 @@ func (d *dispatcher) dispatch() {
 			return
 		}
 		s.queued = false
-		if s.dropped || s.draining || s.late() { // noteSaved looks at those that were late
+		if s.dropped || s.draining && !s.closing || s.late() && !s.closing { // noteSaved looks at those that were late
 			continue
 		}
 		delivery, ok := s.worker.Next(now)
+		if !ok && s.closing {
+			d.endIdle(s)
+			continue
+		}
 		if !ok {
 			d.setTimer(s, s.worker.NextAt(now))
 			continue
@@ -221,9 +226,8 @@ func (d *dispatcher) finish(s *slot, delivery worker.Delivery, outcome worker.Ou
 		}
 		d.look(s, now)
 	}
-	if s.handover != nil && s.inFlight == 0 {
-		s.handover.end(s.id)
-		s.handover = nil
+	if !s.closing || s.dropped {
+		d.endIdle(s)
 	}
 	d.dispatch()
 }

@@ -257,6 +257,51 @@ func TestDispatcher_DrainWaitsForWhatIsInFlightAndStartsNothing(t *testing.T) {
 	})
 }
 
+func TestDispatcher_DrainThatFillsGapsStartsNothingElse(t *testing.T) {
+	onStage(t, 2, func(s *stage) {
+		release := s.hold()
+		for id := int64(11); id <= 16; id++ {
+			s.broadcast(id, 1)
+		}
+		h := newHandover(nil, nil)
+		h.fill = true
+		s.drain([]int32{1, 2}, h)
+		if ended := s.takeEnded(h); !slices.Equal(ended, []int32{2}) {
+			t.Errorf("%d have ended, want the idle one", ended)
+		}
+		release()
+		<-h.ready
+		s.wantSent(1, 11, 12, 13, 14)
+		s.wantCursor(1, 14)
+	})
+}
+
+func TestDispatcher_CancelEndsADrainThatFillsGaps(t *testing.T) {
+	onStage(t, 1, func(s *stage) {
+		s.hold()
+		s.broadcast(11, 1)
+		s.broadcast(12, 1)
+		h := newHandover(nil, nil)
+		h.fill = true
+		s.drain([]int32{1}, h)
+		s.dispatcher.cancel(1)
+		<-h.ready
+		s.wantCursor(1, 10)
+	})
+}
+
+func TestDispatcher_LossOfTheSessionEndsADrainThatFillsGaps(t *testing.T) {
+	onStage(t, 1, func(s *stage) {
+		s.hold()
+		s.broadcast(11, 1)
+		h := newHandover(nil, nil)
+		h.fill = true
+		s.drain([]int32{1}, h)
+		s.reset()
+		<-h.ready
+	})
+}
+
 func TestDispatcher_CancelEndsWhatADrainWaitsFor(t *testing.T) {
 	onStage(t, 1, func(s *stage) {
 		s.hold()

@@ -29,6 +29,7 @@ type handover struct {
 	engine   *engine
 	released func(part []int32)
 	failed   []error
+	fill     bool // gaps between what was delivered are filled before
 
 	open  map[int32]bool // draining, and not ended yet as far as this side knows
 	ended []int32        // nothing is in flight any more; guarded by dispatcher.mu
@@ -52,6 +53,8 @@ func (h *handover) end(id int32) {
 // cursors are written. Busy instances come first, because they take longest.
 func (e *engine) Release(ctx context.Context, ids []int32, released func(part []int32)) error {
 	h := newHandover(e, released)
+	// Where the application has a sender of its own, that may be the one who goes on, by the cursors alone.
+	h.fill = e.ending() && e.source.Load().StopsOnMovedCursor
 	busy, idle := e.dispatcher.byLoad(ids)
 	for len(busy) > 0 {
 		n := min(len(busy), handoverPart)
@@ -160,7 +163,8 @@ func (d *dispatcher) byLoad(ids []int32) (busy, idle []int32) {
 	return busy, idle
 }
 
-// drain stops slots from starting anything. h is told of each that has nothing in flight, at once or when it ends.
+// drain stops slots from starting anything, but for gaps where those are to be filled. h is told of each that has nothing in
+// flight, at once or when it ends.
 func (d *dispatcher) drain(ids []int32, h *handover) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -173,11 +177,25 @@ func (d *dispatcher) drain(ids []int32, h *handover) {
 		s.draining, s.wasBehind = true, s.behind
 		// What the head reads from here on is for the next holder: no save may count it as settled.
 		d.leaveHead(s)
-		if s.inFlight > 0 {
-			s.handover = h
+		s.handover = h
+		if h.fill && d.deliver != nil && d.deliver.Err() == nil {
+			s.worker.Close()
+			s.closing = true // nothing is saved meanwhile: there are few gaps, and the end saves them
+			d.look(s, clock())
 		} else {
-			h.end(id)
+			d.endIdle(s)
 		}
+	}
+	if h.fill {
+		d.dispatch()
+	}
+}
+
+// endIdle tells who waits for it that a slot has nothing in flight.
+func (d *dispatcher) endIdle(s *slot) {
+	if s.handover != nil && s.inFlight == 0 {
+		s.handover.end(s.id)
+		s.handover, s.closing = nil, false
 	}
 }
 
@@ -206,7 +224,12 @@ func (d *dispatcher) cancel(id int32) (inFlight bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.slots[id]
-	if s == nil || s.cancel == nil {
+	if s == nil {
+		return false
+	}
+	s.closing = false
+	d.endIdle(s)
+	if s.cancel == nil {
 		return false
 	}
 	s.cancel()

@@ -18,7 +18,8 @@ type slot struct {
 	behind   bool
 	hungry   bool // on the catch-up's list
 	queued   bool // in the ready queue
-	draining bool // nothing starts any more
+	draining bool // nothing starts any more, but for gaps
+	closing  bool // gaps that were left behind are filled; only while draining
 	dropped  bool // no longer ours; what comes back is ignored
 
 	wasBehind bool // when draining began

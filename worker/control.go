@@ -150,3 +150,20 @@ func (w *Worker) Cursor() int64 { return w.state.Cursor }
 // Version changes when State has news that should be saved soon. A cursor that moves only because nothing was meant for
 // the instance is no such news: compare Cursor.
 func (w *Worker) Version() uint64 { return w.version }
+
+// Close has it start only what fills gaps: inboxes that are left of an activity which others have got, and activities before
+// such a one. When nothing is in flight and nothing may start, the cursor is behind all that was delivered, but for what
+// failed: who knows the cursor alone sends nothing again. There is no way back.
+func (w *Worker) Close() { w.closing = true }
+
+// begun is how many jobs, from the first, there are up to the last one of which something was sent, or which something
+// later was settled before.
+func (w *Worker) begun() int {
+	for i := len(w.jobs); i > 0; i-- {
+		e := w.jobs[i-1]
+		if e.waiting < len(e.slots) || e.job.Activity.ID < w.ahead {
+			return i
+		}
+	}
+	return 0
+}

@@ -27,8 +27,8 @@ type Rules struct {
 	DeadAfterFailures int
 }
 
-// UsualRules: a receiver has half an hour to fetch a key, and one failure after three quiet days does not cost a small
-// instance a whole day.
+// UsualRules are those of a source that says nothing else: a receiver has half an hour to fetch a key, and one failure
+// after three quiet days does not cost a small instance a whole day.
 func UsualRules() *Rules {
 	return &Rules{UnauthorizedTries: maxUnauthorized, DeadAfterFailures: silentFails}
 }
@@ -84,6 +84,7 @@ type Worker struct {
 
 	seenAt      time.Time
 	pausedUntil time.Time
+	closing     bool
 }
 
 // New makes a Worker that goes on from state. seen is the last sign of life that the database knows, the making of the
@@ -207,7 +208,7 @@ func (w *Worker) Next(now time.Time) (Delivery, bool) {
 		return Delivery{}, false
 	}
 	e, i := w.choose(now)
-	if e == nil {
+	if e == nil && !w.closing {
 		e, i = w.chooseRedelivery(now)
 	}
 	if e == nil {
@@ -235,7 +236,11 @@ func (w *Worker) Next(now time.Time) (Delivery, bool) {
 // ago, so that one bad job does not use up every try.
 func (w *Worker) choose(now time.Time) (best *entry, index int) {
 	var bestLast time.Time
-	for _, e := range w.jobs {
+	jobs := w.jobs
+	if w.closing {
+		jobs = jobs[:w.begun()]
+	}
+	for _, e := range jobs {
 		if e.blockers > 0 || e.waiting == 0 {
 			continue
 		}

@@ -59,6 +59,49 @@ func (s *scene) write(want fediverse.Expected, inboxes ...string) load {
 	}}
 }
 
+func TestLemmy_Switch_OverAndBackUnderLoadLosesAndRepeatsNothing(t *testing.T) {
+	onBothLines(t, func(t *testing.T, line lemmy.Line) {
+		s := newScene(t, line)
+		var inboxes, domains []string
+		for n := range 6 {
+			domain := fmt.Sprintf("i-%d.example", n)
+			instance := s.remote(domain)
+			s.loneFan(instance, domain, "lone")
+			domains = append(domains, domain)
+			inboxes = append(inboxes, lemmy.SharedInbox(domain), lemmy.PersonalInbox(domain, "lone"))
+		}
+		s.migrate() // long before the switch
+		want := fediverse.Expected{}
+		writes := s.write(want, inboxes...)
+		ledger := s.fedi.Ledger()
+		progress := func() {
+			t.Helper()
+			for _, domain := range domains {
+				least := ledger.Accepted(domain) + 30
+				ok(t, ledger.WaitFor(s.ctx, func() bool { return ledger.Accepted(domain) >= least }))
+			}
+		}
+		for range 2 {
+			stop := s.own()
+			progress()
+			stop()
+			s.start(2)
+			progress()
+			s.halt()
+		}
+		stop := s.own()
+		progress()
+		written := writes.stop()
+		s.until("everything is sent", `select bool_and(last_successful_id = $1) from federation_queue_state`, s.newest())
+		stop()
+		v := ledger.Verdict(want, nil)
+		t.Logf("%d activities to %d inboxes: %s", written, len(inboxes), v)
+		if v.Lost+v.Twice+v.Unexpected+v.Violations > 0 || v.Delivered != written*len(inboxes) {
+			t.Errorf("%s\n%s", v, strings.Join(v.Examples, "\n"))
+		}
+	})
+}
+
 func TestLemmy_Switch_TheCursorsThatSendersLeaveAreExact(t *testing.T) {
 	onBothLines(t, func(t *testing.T, line lemmy.Line) {
 		s := newScene(t, line)
