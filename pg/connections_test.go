@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -37,6 +38,11 @@ func TestConnectionLimit_IsTheSmallerOneOfRoleAndDatabase(t *testing.T) {
 		}
 		if c.most == 1 {
 			require.NoError(t, conn.Close(t.Context())) // the doctor has the one
+			require.Eventually(t, func() bool {
+				var gone bool
+				err := owner.QueryRow(t.Context(), `select not exists (select from pg_stat_activity where usename = $1)`, name).Scan(&gone)
+				return err == nil && gone
+			}, time.Minute, time.Millisecond)
 		}
 		found := finding(t, conn.Config(), "connections")
 		require.Len(t, found, 1)
