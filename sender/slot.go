@@ -46,7 +46,7 @@ type slot struct {
 
 // late says that nothing may start: if the process died, more would be sent again than was promised.
 func (s *slot) late() bool {
-	return !s.unsavedSince.IsZero() && time.Since(s.unsavedSince) >= saveEvery
+	return !sendsUnsaved && !s.unsavedSince.IsZero() && time.Since(s.unsavedSince) >= saveEvery
 }
 
 // endless is the end of a block: the lists tell when it is over.

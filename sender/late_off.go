@@ -1,0 +1,5 @@
+//go:build noterm
+
+package sender
+
+const sendsUnsaved = true
