@@ -37,6 +37,7 @@ type Feed struct {
 	snapshot Snapshot // of the last read of changes
 	gap      int64    // the first id of the gap that stopped the last read; 0: none
 	gapSince time.Time
+	gapAgain bool // it stopped the read before that too
 	fence    *fence
 	asleep   *fence // taken by Settle
 	reload   bool   // the next read reports that everything must be loaded anew
@@ -141,7 +142,8 @@ func (f *Feed) Read(ctx context.Context) (Batch, error) {
 
 // stopAt notes when a gap was first in the way.
 func (f *Feed) stopAt(id int64) {
-	if f.gap != id {
+	f.gapAgain = f.gap == id
+	if !f.gapAgain {
 		f.gap, f.gapSince = id, f.now()
 	}
 }
@@ -154,7 +156,8 @@ func (f *Feed) advanceFence(ctx context.Context) error {
 	}
 	now := f.now()
 	if f.fence == nil {
-		if now.Sub(f.gapSince) < gapPatience {
+		// Where reads are far apart, each meets a gap, and each another one: a read tells that for less than a fence costs.
+		if !f.gapAgain || now.Sub(f.gapSince) < gapPatience {
 			return nil
 		}
 		// The highest visible id is read first: all below it had been drawn by then.

@@ -313,6 +313,58 @@ func TestFeed_WaitsForOneLongWriterAndForNoReader(t *testing.T) {
 	}
 }
 
+// At many inserts a second each read meets the gap of a commit that is under way, and the next one another: a fence for each
+// would cost the writers more than the reads.
+func TestFeed_TakesNoFenceForGapsThatTheNextReadFindsFilled(t *testing.T) {
+	b := newFeedBench(t)
+	feed := b.feed(t)
+	read := func() {
+		t.Helper()
+		batch, err := feed.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !batch.Waiting {
+			t.Fatalf("met no gap: %+v", batch)
+		}
+		for start := feed.Stopped(); feed.Stopped() < start+30*time.Millisecond; { // longer than a gap is left to fill by itself
+			wait(t.Context(), time.Millisecond)
+		}
+	}
+	gap := func() pgx.Tx {
+		t.Helper()
+		late, err := b.db.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = late.Rollback(context.WithoutCancel(t.Context())) })
+		if _, err := b.insert(t.Context(), late, 1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.insert(t.Context(), b.db, 1); err != nil {
+			t.Fatal(err)
+		}
+		return late
+	}
+	for range 5 {
+		late := gap()
+		read()
+		if taken, _ := feed.Fences(); taken != 0 {
+			t.Fatalf("took %d fences", taken)
+		}
+		if err := late.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gap()
+	for range 3 {
+		read()
+	}
+	if taken, _ := feed.Fences(); taken != 1 {
+		t.Errorf("took %d fences for a gap that stayed, want 1", taken)
+	}
+}
+
 func TestFeed_TakesTheHorizonOfOthersForHoles(t *testing.T) {
 	b := newFeedBench(t)
 	feed := b.feed(t)
