@@ -57,6 +57,7 @@ e2e: ## From INSERT to inbox: real Postgres, real HTTP, real signals
 .PHONY: chaos
 chaos: ## Faults in their long form: kills, hangs, cut links, database restarts; about an hour and a half
 	FEDSENDER_CHAOS=long go test -count=1 -timeout 150m -v ./test/chaos/...
+	FEDSENDER_CHAOS=long go test -count=1 -timeout 60m -parallel 1 -v -run SixteenWriters ./test/lemmy
 
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZTIME (10s)

@@ -45,12 +45,16 @@ func newScene(t *testing.T, line lemmy.Line) *scene {
 func newSceneOn(t *testing.T, line lemmy.Line, url string) *scene {
 	t.Helper()
 	sender(t) // before the time starts that the test has
-	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	limit := 3 * patience
+	if whole {
+		limit *= 10
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
 	s := &scene{t: t, ctx: ctx, url: url, receiver: &lemmy.Receiver{}}
 	config, err := pgxpool.ParseConfig(s.url)
 	ok(t, err)
-	config.MaxConns = 20 // for 16 writers at one time
+	config.MaxConns = writers + 4
 	db, err := pgxpool.NewWithConfig(ctx, config)
 	ok(t, err)
 	t.Cleanup(db.Close)
