@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"math/rand/v2"
+	"path"
 	"testing"
 	"time"
 
@@ -13,14 +14,12 @@ import (
 // from the commit to the header of its POST at the receiver.
 func (b *bench) latencies(n int, gap time.Duration) []time.Duration {
 	b.tb.Helper()
-	committed := make(map[string]time.Time, n)
+	committed, domains := make(map[string]time.Time, n), b.world.domains()
 	for i := range n {
 		time.Sleep(time.Duration(rand.Int64N(int64(gap))))
-		id := fmt.Sprintf("https://%s/activities/%d", fleet.Home, i)
-		_, err := b.DB.Exec(b.ctx, `
-			insert into fedsender.activity (ap_id, data, actor_id, send_inboxes)
-			values ($1, json_build_object('id', $1::text, 'type', 'Create'), $2, array[$3])`,
-			id, b.world.Actors[0], fleet.SharedInbox(b.world.Instances[rand.IntN(len(b.world.Instances))]))
+		id := fmt.Sprint("latency-", i)
+		statement, args := b.world.insertion(id, fleet.SharedInbox(domains[rand.IntN(len(domains))]))
+		_, err := b.DB.Exec(b.ctx, statement, args...)
 		committed[id] = time.Now()
 		if err != nil {
 			b.tb.Fatal(err)
@@ -31,7 +30,7 @@ func (b *bench) latencies(n int, gap time.Duration) []time.Duration {
 	}
 	var took []time.Duration
 	for _, d := range b.Fedi.Ledger().Deliveries("") {
-		took = append(took, d.Arrived.Sub(committed[d.Activity]))
+		took = append(took, d.Arrived.Sub(committed[path.Base(d.Activity)]))
 	}
 	return sorted(took)
 }
@@ -41,22 +40,26 @@ func BenchmarkIdleLatency(b *testing.B) {
 	if long() {
 		n = 1000
 	}
-	bench := newBench(b, fleet.Seeding{Actors: 1, Instances: 200})
-	bench.start(3)
-	bench.Fedi.Ledger().Forget()
-	took := bench.latencies(n, 600*time.Millisecond)
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(milliseconds(percentile(took, 0.5)), "p50-ms")
-	b.ReportMetric(milliseconds(percentile(took, 0.99)), "p99-ms")
-	b.ReportMetric(milliseconds(took[len(took)-1]), "max-ms")
+	onEach(b, fleet.Seeding{Actors: 1, Instances: 200}, func(b *testing.B, w world) {
+		bench := newBench(b, w)
+		bench.start(3)
+		bench.Fedi.Ledger().Forget()
+		took := bench.latencies(n, 600*time.Millisecond)
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(milliseconds(percentile(took, 0.5)), "p50-ms")
+		b.ReportMetric(milliseconds(percentile(took, 0.99)), "p99-ms")
+		b.ReportMetric(milliseconds(took[len(took)-1]), "max-ms")
+	})
 }
 
 func TestIdleLatency_CanBeMeasured(t *testing.T) {
-	bench := newBench(t, fleet.Seeding{Actors: 1, Instances: 20})
-	bench.start(3)
-	if took := bench.latencies(5, time.Millisecond); len(took) != 5 {
-		t.Errorf("measured %v", took)
-	}
+	onEachSmall(t, func(t *testing.T, w world) {
+		bench := newBench(t, w)
+		bench.start(3)
+		if took := bench.latencies(5, time.Millisecond); len(took) != 5 || took[0] <= 0 || took[4] > time.Minute {
+			t.Errorf("measured %v", took)
+		}
+	})
 }
 
 // idleLoad is what idle senders cost in a span of time.
@@ -85,7 +88,7 @@ func (b *bench) idleLoad(senders []*fleet.Sender, span time.Duration) idleLoad {
 }
 
 func BenchmarkIdleLoad(b *testing.B) {
-	bench := newBench(b, fleet.Seeding{Actors: 1, Instances: 5000})
+	bench := newBench(b, &native{seeding: fleet.Seeding{Actors: 1, Instances: 5000}})
 	senders := bench.start(3)
 	load := bench.idleLoad(senders, 30*time.Second)
 	b.ReportMetric(0, "ns/op")
@@ -94,7 +97,7 @@ func BenchmarkIdleLoad(b *testing.B) {
 }
 
 func TestIdleLoad_CanBeMeasured(t *testing.T) {
-	bench := newBench(t, fleet.Seeding{Actors: 1, Instances: 20})
+	bench := newBench(t, &native{seeding: fleet.Seeding{Actors: 1, Instances: 20}})
 	if load := bench.idleLoad(bench.start(1), time.Second); load.queries < 0 {
 		t.Errorf("measured %+v", load)
 	}

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"crypto/rand"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -28,10 +29,8 @@ func (b *bench) inserts(span time.Duration) float64 {
 			}
 			defer func() { _ = conn.Close(b.ctx) }()
 			for ctx.Err() == nil {
-				_, err := conn.Exec(b.ctx, `
-					insert into fedsender.activity (ap_id, data, actor_id)
-					values ('https://home.example/' || gen_random_uuid(), '{"type": "Create"}', $1)`, b.world.Actors[0])
-				if err != nil {
+				statement, args := b.world.insertion(rand.Text())
+				if _, err := conn.Exec(b.ctx, statement, args...); err != nil {
 					return err
 				}
 				count.Add(1)
@@ -67,13 +66,14 @@ func (b *bench) price(rounds, senders int, span time.Duration) price {
 			b.tb.Fatal(err)
 		}
 	}
+	table, trigger := b.world.ringer()
 	var p price
 	worlds := []func(){
 		func() {
 			exec(`update fedsender.doorbell set armed = false`)
-			exec(`alter table fedsender.activity disable trigger ring`)
+			exec("alter table " + table + " disable trigger " + trigger)
 			p.bare += b.inserts(span) / float64(rounds)
-			exec(`alter table fedsender.activity enable trigger ring`)
+			exec("alter table " + table + " enable trigger " + trigger)
 		},
 		func() {
 			exec(`update fedsender.doorbell set armed = false`)
@@ -99,22 +99,26 @@ func (b *bench) price(rounds, senders int, span time.Duration) price {
 }
 
 func BenchmarkInserts(b *testing.B) {
-	rounds, instances := 3, 30_000
+	rounds := 3
 	if long() {
 		rounds = 6
 	}
-	bench := newBench(b, fleet.Seeding{Actors: 1, Instances: instances, Followers: func(int, int) bool { return false }})
-	p := bench.price(rounds, 4, 8*time.Second)
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(p.bare, "bare-inserts/s")
-	b.ReportMetric(p.trigger/p.bare, "trigger-ratio")
-	b.ReportMetric(p.senders/p.bare, "senders-ratio")
-	b.Logf("%.0f inserts/s bare, %.0f with the trigger, %.0f with four senders", p.bare, p.trigger, p.senders)
+	seeding := fleet.Seeding{Actors: 1, Instances: 30_000, Followers: func(int, int) bool { return false }}
+	onEach(b, seeding, func(b *testing.B, w world) {
+		p := newBench(b, w).price(rounds, 4, 8*time.Second)
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(p.bare, "bare-inserts/s")
+		b.ReportMetric(p.trigger/p.bare, "trigger-ratio")
+		b.ReportMetric(p.senders/p.bare, "senders-ratio")
+		b.Logf("%.0f inserts/s bare, %.0f with the trigger, %.0f with four senders", p.bare, p.trigger, p.senders)
+	})
 }
 
 func TestInserts_CanBeMeasured(t *testing.T) {
-	bench := newBench(t, fleet.Seeding{Actors: 1, Instances: 20})
-	if p := bench.price(1, 2, 200*time.Millisecond); p.bare <= 0 || p.trigger <= 0 || p.senders <= 0 {
-		t.Errorf("measured %+v", p)
-	}
+	onEachSmall(t, func(t *testing.T, w world) {
+		p := newBench(t, w).price(1, 2, 200*time.Millisecond)
+		if p.bare <= 0 || p.trigger <= 0 || p.senders <= 0 {
+			t.Errorf("measured %+v", p)
+		}
+	})
 }

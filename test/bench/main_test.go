@@ -26,16 +26,16 @@ type bench struct {
 	*fleet.Cluster
 	tb    testing.TB
 	ctx   context.Context
-	world *fleet.World
+	world world
 }
 
-func newBench(tb testing.TB, seeding fleet.Seeding) *bench {
+func newBench(tb testing.TB, w world) *bench {
 	tb.Helper()
-	return newBenchOn(tb, seeding, map[string]string{"max_locks_per_transaction": "1024", "max_connections": "100"})
+	return newBenchOn(tb, w, map[string]string{"max_locks_per_transaction": "1024", "max_connections": "100"})
 }
 
 // newBenchOn is for a server with settings of its own.
-func newBenchOn(tb testing.TB, seeding fleet.Seeding, settings map[string]string) *bench {
+func newBenchOn(tb testing.TB, w world, settings map[string]string) *bench {
 	tb.Helper()
 	ctx := context.Background()
 	binary, err := fleet.Binary(ctx, "")
@@ -56,6 +56,9 @@ func newBenchOn(tb testing.TB, seeding fleet.Seeding, settings map[string]string
 	if err != nil {
 		tb.Fatal(err)
 	}
+	if err := w.tables(ctx, url); err != nil {
+		tb.Fatal(err)
+	}
 	cluster, err := fleet.NewCluster(ctx, binary, url, fediverse.Config{})
 	if err != nil {
 		tb.Fatal(err)
@@ -65,11 +68,10 @@ func newBenchOn(tb testing.TB, seeding fleet.Seeding, settings map[string]string
 			tb.Error(err)
 		}
 	})
-	b := &bench{Cluster: cluster, tb: tb, ctx: ctx}
-	if b.world, err = fleet.Seed(ctx, cluster.DB, cluster.Fedi, seeding); err != nil {
+	if err := w.fill(ctx, cluster); err != nil {
 		tb.Fatal(err)
 	}
-	return b
+	return &bench{Cluster: cluster, tb: tb, ctx: ctx, world: w}
 }
 
 // start starts senders and waits until they hold everything and have gone to sleep.

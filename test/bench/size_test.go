@@ -27,7 +27,7 @@ type sizing struct {
 func newSizing(tb testing.TB, instances, processes int) *sizing {
 	tb.Helper()
 	connections := 6*processes + 40
-	b := newBenchOn(tb, fleet.Seeding{Actors: 4, Instances: instances}, map[string]string{
+	b := newBenchOn(tb, &native{seeding: fleet.Seeding{Actors: 4, Instances: instances}}, map[string]string{
 		"max_connections":           fmt.Sprint(connections),
 		"max_locks_per_transaction": fmt.Sprint(max(64, 3*instances/connections)),
 		"shared_preload_libraries":  "pg_stat_statements",

@@ -31,7 +31,8 @@ type Cluster struct {
 	started int
 }
 
-// NewCluster migrates the database and starts a fediverse. The caller closes it.
+// NewCluster makes schema fedsender, native or for the application whose tables are there, and starts a fediverse. The caller
+// closes it.
 func NewCluster(ctx context.Context, binary, database string, config fediverse.Config) (*Cluster, error) {
 	if err := Migrate(ctx, database); err != nil {
 		return nil, err
@@ -48,14 +49,14 @@ func NewCluster(ctx context.Context, binary, database string, config fediverse.C
 	return &Cluster{Binary: binary, Database: database, DB: db, Fedi: fedi}, nil
 }
 
-// Migrate makes the native schema in a database.
+// Migrate makes schema fedsender in a database, the native one if no application's tables are there.
 func Migrate(ctx context.Context, database string) error {
 	conn, err := pgx.Connect(ctx, database)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close(ctx) }() // the migration is what counts
-	_, err = pg.Migrate(ctx, conn, pg.MigrateOptions{Source: "native"})
+	_, err = pg.Migrate(ctx, conn, pg.MigrateOptions{})
 	return err
 }
 
@@ -136,7 +137,7 @@ func (c *Cluster) WaitHeld(ctx context.Context, n int) error {
 	return Until(ctx, "every instance is held", func() (bool, error) {
 		var instances, held, holders int
 		err := c.DB.QueryRow(ctx, `
-			select (select count(*) from fedsender.instance),
+			select (select count(*) from fedsender.source_instance),
 			  count(*), count(distinct l.pid)
 			from pg_locks l
 			where l.locktype = 'advisory' and l.classid = 1717920627 and l.objsubid = 2 and l.granted
@@ -151,8 +152,8 @@ func (c *Cluster) WaitSettled(ctx context.Context) error {
 		var behind int
 		err := c.DB.QueryRow(ctx, `
 			select count(*)
-			from fedsender.queue_state
-			where last_successful_id < (select coalesce(max(id), 0) from fedsender.activity)`).Scan(&behind)
+			from fedsender.source_queue_state
+			where last_successful_id < (select coalesce(max(id), 0) from fedsender.source_activity)`).Scan(&behind)
 		return err == nil && behind == 0, err
 	})
 }

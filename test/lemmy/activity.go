@@ -33,18 +33,19 @@ const insertActivity = `
 	values ($1, $2::text::json, false, $3, nullif($4, 0), $5, $6::text::actor_type_enum, $7)
 	returning id`
 
-// row has the arguments of insertActivity.
-func (a Activity) row() []any {
+// Insertion is the statement that inserts it and returns the id of its row, with the arguments.
+func (a Activity) Insertion() (statement string, args []any) {
 	inboxes := a.Inboxes
 	if inboxes == nil {
 		inboxes = []string{}
 	}
-	return []any{ActivityID(a.Name), a.Document(), inboxes, a.FollowersOf.ID, a.AllInstances, a.Actor.Kind, a.Actor.APID}
+	return insertActivity, []any{ActivityID(a.Name), a.Document(), inboxes, a.FollowersOf.ID, a.AllInstances, a.Actor.Kind, a.Actor.APID}
 }
 
 // Send inserts it and returns the id of its row. It is safe for several goroutines.
 func (w *World) Send(ctx context.Context, a Activity) (id int64, err error) {
-	if err := w.DB.QueryRow(ctx, insertActivity, a.row()...).Scan(&id); err != nil {
+	statement, args := a.Insertion()
+	if err := w.DB.QueryRow(ctx, statement, args...).Scan(&id); err != nil {
 		return 0, fmt.Errorf("insert activity %s: %w", a.Name, err)
 	}
 	return id, nil
@@ -56,7 +57,8 @@ func (w *World) SendLate(ctx context.Context, a Activity) (id int64, commit func
 	if err != nil {
 		return 0, nil, err
 	}
-	if err := tx.QueryRow(ctx, insertActivity, a.row()...).Scan(&id); err != nil {
+	statement, args := a.Insertion()
+	if err := tx.QueryRow(ctx, statement, args...).Scan(&id); err != nil {
 		_ = tx.Rollback(ctx) // the first error is what counts
 		return 0, nil, fmt.Errorf("insert activity %s: %w", a.Name, err)
 	}

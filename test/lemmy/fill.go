@@ -9,6 +9,8 @@ import (
 // Size says how much [World.Fill] makes.
 type Size struct {
 	Instances, Communities, Followers, Activities int
+	// Even gives every community and instance the same share of followers and activities.
+	Even bool
 }
 
 // Big is a large server as it was in 2026.
@@ -21,7 +23,7 @@ func FilledDomain(n int) string { return fmt.Sprintf("i-%05d.example", n) }
 // communities, a key.
 //
 // As on real servers, a few instances and communities have most of the followers: the square of a random share picks
-// them. Every tenth instance has no site row, every hundredth person no shared inbox.
+// them, or the share itself where [Size.Even] says so. Every tenth instance has no site row, every hundredth person no shared inbox.
 var fills = []struct {
 	what string
 	of   func(Size) int
@@ -46,7 +48,7 @@ var fills = []struct {
 		insert into person (name, {ap_id}, local, public_key, {inboxes}, instance_id)
 		select 'p' || n, 'https://' || i.domain || '/u/p' || n, false, '', {inboxes_of}, i.id
 		from (
-		  select n, 1 + floor(power((n::bigint * 7919 % 100003) / 100003.0, 2) * $2::int)::int as at
+		  select n, 1 + floor(power((n::bigint * 7919 % 100003) / 100003.0, {share}) * $2::int)::int as at
 		  from generate_series(1, $1::int) n
 		) p
 		join (select id, domain, right(left(domain, -8), 5)::int as at from instance where domain like 'i-%') i using (at)`},
@@ -54,7 +56,7 @@ var fills = []struct {
 		insert into {follows}
 		select c.id, p.id, now() - interval '1 month', {accepted}
 		from (
-		  select n, 1 + floor(power((n::bigint * 104729 % 99991) / 99991.0, 2) * $3::int)::int as at
+		  select n, 1 + floor(power((n::bigint * 104729 % 99991) / 99991.0, {share}) * $3::int)::int as at
 		  from generate_series(1, $1::int) n
 		) f
 		join (select id, name from person where name ~ '^p[0-9]+$') p on p.name = 'p' || f.n
@@ -69,7 +71,7 @@ var fills = []struct {
 		  false, now() - interval '7 days' * (1 - (n - first) / span::float8), '{}', c.id, n % 5000 = 0, 'community', c.{ap_id}
 		from (
 		  select n, $1::int * 3::bigint as first, $1::int * 97::bigint / 96 + 97 as span,
-		    1 + floor(power((n * 15485863 % 99991) / 99991.0, 2) * $3::int)::int as community
+		    1 + floor(power((n * 15485863 % 99991) / 99991.0, {share}) * $3::int)::int as community
 		  from generate_series($1::int * 3::bigint + 1, $1::int * 3::bigint + $1::int * 97::bigint / 96 + 97) n
 		  where n % 97 <> 0
 		  order by n
@@ -87,7 +89,7 @@ func (w *World) Fill(ctx context.Context, size Size) error {
 		return err
 	}
 	for _, f := range fills {
-		err := w.Exec(ctx, w.fillSQL(f.text), f.of(size), size.Instances, size.Communities, key)
+		err := w.Exec(ctx, w.fillSQL(f.text, size), f.of(size), size.Instances, size.Communities, key)
 		if err != nil {
 			return fmt.Errorf("make %d %s: %w", f.of(size), f.what, err)
 		}
@@ -103,8 +105,8 @@ func (w *World) Fill(ctx context.Context, size Size) error {
 
 // fillSQL puts in what else differs between the lines. The query in front tells Postgres the types of arguments that a
 // statement does not use.
-func (w *World) fillSQL(text string) string {
-	words := []string{"{home}", Home}
+func (w *World) fillSQL(text string, size Size) string {
+	words := []string{"{home}", Home, "{share}", map[bool]string{false: "2", true: "1"}[size.Even]}
 	if w.Line == V10 {
 		words = append(words,
 			"{inboxes}", "inbox_url",
