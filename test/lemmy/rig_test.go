@@ -2,11 +2,8 @@ package lemmy_test
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -176,19 +173,10 @@ func (s *scene) insert(a lemmy.Activity) (id int64) {
 
 // client reaches the simulated instances by their names.
 func (s *scene) client() *http.Client {
-	s.t.Helper()
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM([]byte(s.fedi.CAPEM())) {
-		s.t.Fatal("the fediverse has no certificate")
-	}
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, s.fedi.Addr())
-		},
-		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-	}
-	s.t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: patience}
+	client := s.fedi.Client()
+	client.Timeout = patience
+	s.t.Cleanup(client.CloseIdleConnections)
+	return client
 }
 
 // accepted are the activities that an instance has taken, in the order of arrival.
