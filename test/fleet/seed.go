@@ -21,6 +21,7 @@ const Home = "home.example"
 type World struct {
 	Actors    []int64  // ids
 	Instances []string // domains
+	KeyPEM    string   // the private key of all actors
 }
 
 // Seeding says how much there is. Every actor has one follower on every instance unless Followers says otherwise.
@@ -55,7 +56,7 @@ func Seed(ctx context.Context, db *pgxpool.Pool, fedi *fediverse.Fediverse, s Se
 	if s.Domain == nil {
 		s.Domain = Domain
 	}
-	w := &World{}
+	w := &World{KeyPEM: text}
 	for n := range s.Actors {
 		var id int64
 		err := db.QueryRow(ctx, `

@@ -243,7 +243,7 @@ func (s *Sender) CPU() (time.Duration, error) {
 	if state := s.command.ProcessState; state != nil {
 		return state.UserTime() + state.SystemTime(), nil
 	}
-	return processCPU(s.PID())
+	return ProcessCPU(s.PID())
 }
 
 // Build makes the sender's executable in dir from the module that the test is in.
