@@ -19,9 +19,9 @@ import (
 	"time"
 )
 
-// authority signs a certificate for whatever name is asked for. All certificates share one key, so that one costs
-// one ECDSA signature.
-type authority struct {
+// Authority signs a certificate for whatever name is asked for. All certificates share one key, so that one costs
+// one ECDSA signature. It is safe for several goroutines.
+type Authority struct {
 	root *x509.Certificate
 	key  *ecdsa.PrivateKey // of the root and of all certificates
 	pem  []byte
@@ -32,8 +32,9 @@ type authority struct {
 	certificates sync.Map // name → *tls.Certificate
 }
 
-func newAuthority(dir string) (_ *authority, err error) {
-	a := &authority{}
+// NewAuthority makes one, with its root in a file of dir, or of a temporary directory when dir is empty. The caller closes it.
+func NewAuthority(dir string) (_ *Authority, err error) {
+	a := &Authority{}
 	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return nil, fmt.Errorf("make the key of the test CA: %w", err)
 	}
@@ -62,25 +63,29 @@ func newAuthority(dir string) (_ *authority, err error) {
 		a.temp = dir
 		// #nosec G302: what it holds is public, and senders may run as another user
 		if err := os.Chmod(dir, 0o755); err != nil {
-			return nil, errors.Join(err, a.close())
+			return nil, errors.Join(err, a.Close())
 		}
 	}
 	a.file = filepath.Join(dir, "ca.pem")
 	if err := os.WriteFile(a.file, a.pem, 0o644); err != nil { // #nosec G306: public
-		return nil, errors.Join(fmt.Errorf("write the test CA: %w", err), a.close())
+		return nil, errors.Join(fmt.Errorf("write the test CA: %w", err), a.Close())
 	}
 	return a, nil
 }
 
-func (a *authority) close() error {
+// CAFile is the PEM file of the root.
+func (a *Authority) CAFile() string { return a.file }
+
+// Close removes the temporary directory if there is one.
+func (a *Authority) Close() error {
 	if a.temp == "" {
 		return nil
 	}
 	return os.RemoveAll(a.temp)
 }
 
-// certificate returns the one of a name, made when it is asked for the first time.
-func (a *authority) certificate(name string) (*tls.Certificate, error) {
+// Certificate returns the one of a name, made when it is asked for the first time.
+func (a *Authority) Certificate(name string) (*tls.Certificate, error) {
 	if found, ok := a.certificates.Load(name); ok {
 		return found.(*tls.Certificate), nil
 	}
@@ -93,7 +98,7 @@ func (a *authority) certificate(name string) (*tls.Certificate, error) {
 }
 
 // issue makes a certificate that has expired so long ago, or that is good when ago is 0.
-func (a *authority) issue(name string, signer *ecdsa.PrivateKey, parent *x509.Certificate, ago time.Duration) (*tls.Certificate, error) {
+func (a *Authority) issue(name string, signer *ecdsa.PrivateKey, parent *x509.Certificate, ago time.Duration) (*tls.Certificate, error) {
 	now := time.Now()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(a.serial.Add(1)),

@@ -160,7 +160,7 @@ func (f *Fediverse) greet(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	return nil, errDown
 }
 
-func (a *authority) bad(name string, link Link) (*tls.Certificate, error) {
+func (a *Authority) bad(name string, link Link) (*tls.Certificate, error) {
 	switch link {
 	case ExpiredTLS:
 		return a.issue(name, a.key, a.root, expiredSince)

@@ -43,7 +43,7 @@ type Config struct {
 type Fediverse struct {
 	config    Config
 	ledger    *Ledger
-	authority *authority
+	authority *Authority
 	listener  net.Listener
 	server    *http.Server
 
@@ -70,13 +70,13 @@ func Start(config Config) (*Fediverse, error) {
 	if config.Default == nil {
 		config.Default = Always(OK)
 	}
-	authority, err := newAuthority(config.Dir)
+	authority, err := NewAuthority(config.Dir)
 	if err != nil {
 		return nil, err
 	}
 	listener, err := net.Listen("tcp", config.Addr)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("listen for the fediverse: %w", err), authority.close())
+		return nil, errors.Join(fmt.Errorf("listen for the fediverse: %w", err), authority.Close())
 	}
 	f := &Fediverse{config: config, ledger: newLedger(), authority: authority, closing: make(chan struct{})}
 	f.fallback.Store(&config.Default)
@@ -95,7 +95,7 @@ func Start(config Config) (*Fediverse, error) {
 func (f *Fediverse) Addr() string { return f.listener.Addr().String() }
 
 // CAFile is the PEM file of the root that signs the certificates of all instances.
-func (f *Fediverse) CAFile() string { return f.authority.file }
+func (f *Fediverse) CAFile() string { return f.authority.CAFile() }
 
 // CAPEM is the content of CAFile.
 func (f *Fediverse) CAPEM() string { return string(f.authority.pem) }
@@ -144,7 +144,7 @@ func (f *Fediverse) Close() error {
 		f.closeErr = f.server.Close()
 		f.group.Wait()
 		f.running.Wait()
-		f.closeErr = errors.Join(f.closeErr, f.authority.close())
+		f.closeErr = errors.Join(f.closeErr, f.authority.Close())
 	})
 	return f.closeErr
 }
@@ -165,7 +165,7 @@ func (f *Fediverse) tlsConfig() *tls.Config {
 		NextProtos:         []string{"http/1.1"},
 		GetConfigForClient: f.greet,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return f.authority.certificate(nameOf(hello))
+			return f.authority.Certificate(nameOf(hello))
 		},
 	}
 }
