@@ -5,17 +5,33 @@ package bench
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/fedsender/fedsender/test/bench/receiver"
 	"github.com/fedsender/fedsender/test/fediverse"
 	"github.com/fedsender/fedsender/test/fleet"
 	"github.com/fedsender/fedsender/test/postgres"
 )
 
-func TestMain(m *testing.M) { os.Exit(fleet.Main(m)) }
+func TestMain(m *testing.M) {
+	if os.Getenv(roleVariable) == "receiver" {
+		if err := receiver.Run(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	code := fleet.Main(m)
+	if err := removePrograms(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
 
 // long says whether the figures of the documentation are wanted, which takes minutes.
 func long() bool { return os.Getenv("FEDSENDER_BENCH") == "long" }
@@ -24,9 +40,10 @@ func long() bool { return os.Getenv("FEDSENDER_BENCH") == "long" }
 // locks; and what runs on it.
 type bench struct {
 	*fleet.Cluster
-	tb    testing.TB
-	ctx   context.Context
-	world world
+	tb     testing.TB
+	ctx    context.Context
+	server *postgres.Server
+	world  world
 }
 
 func newBench(tb testing.TB, w world) *bench {
@@ -71,7 +88,7 @@ func newBenchOn(tb testing.TB, w world, settings map[string]string) *bench {
 	if err := w.fill(ctx, cluster); err != nil {
 		tb.Fatal(err)
 	}
-	return &bench{Cluster: cluster, tb: tb, ctx: ctx, world: w}
+	return &bench{Cluster: cluster, tb: tb, ctx: ctx, server: server, world: w}
 }
 
 // start starts senders and waits until they hold everything and have gone to sleep.

@@ -1,0 +1,4 @@
+package bench
+
+// profileToken opens the profiles of the senders.
+const profileToken = "profiles"
