@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"regexp"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +18,9 @@ const scrapeTimeout = 9 * time.Second
 // classes are the outcomes of a delivery, each a label of fedsender_deliveries_total that is there from the start, so
 // that rate() sees the first of its kind.
 var classes = []string{"delivered", "refused", "retry", "unauthorized", "throttled", "gone", "unusable", "canceled"}
+
+// collectorShare are the processor seconds of the garbage collector, to be held against process_cpu_seconds_total.
+var collectorShare = regexp.MustCompile(`^/cpu/classes/gc/total:cpu-seconds$`)
 
 var (
 	// A commit is delivered within 20 ms on an idle system; what waits for a back-off takes up to a day.
@@ -56,7 +60,7 @@ type Metrics struct {
 func NewMetrics(name, version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), deliveries: make(map[string]prometheus.Counter, len(classes))}
 	m.registry.MustRegister(
-		collectors.NewGoCollector(),
+		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{Matcher: collectorShare})),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	m.others = prometheus.NewCounterVec(prometheus.CounterOpts{
