@@ -35,11 +35,12 @@ type Activity struct {
 // read, of every row with it and for ever: nulls are passed over and dates are brought near.
 var activityColumns = `id, actor_id, coalesce(key_id, ''), ` + near("published_at") + `,
 	` + withoutNulls("send_inboxes") + `, ` + withoutNulls("send_followers_of") + `,
-	send_all_instances, xid::text::bigint`
+	send_all_instances, xid`
 
-// withoutNulls is an array in one dimension and without nulls; the usual one costs no subquery.
+// withoutNulls is an array in one dimension and without nulls; the usual one costs no subquery, and an empty one is null,
+// which is cheaper to send and to read.
 func withoutNulls(column string) string {
-	return `case when cardinality(` + column + `) = 0 then ` + column + ` when array_ndims(` + column + `) = 1 then array_remove(` + column + `, null)
+	return `case when cardinality(` + column + `) = 0 then null when array_ndims(` + column + `) = 1 then array_remove(` + column + `, null)
 	  else array(select x from unnest(` + column + `) as x where x is not null) end`
 }
 
