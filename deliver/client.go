@@ -1,7 +1,6 @@
 package deliver
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -75,9 +74,9 @@ type Config struct {
 
 // Client delivers. It is safe for several goroutines; how many of them may call Post at once is the caller's limit.
 type Client struct {
-	config    Config
-	signer    Signer
-	transport *http.Transport
+	config          Config
+	signer          Signer
+	direct, proxied exchanger
 }
 
 // NewClient checks the configuration; its error is one sentence that names the setting.
@@ -98,11 +97,15 @@ func NewClient(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{config: config, signer: config.Signer, transport: newTransport(config, roots)}, nil
+	d := newDirect(&config, roots)
+	return &Client{config: config, signer: config.Signer, direct: d, proxied: newProxied(&config, d)}, nil
 }
 
 // Close closes the idle connections. Call it when no Post is running any more.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.direct.close()
+	c.proxied.close()
+}
 
 func setDefaults(config *Config) {
 	orDuration := func(d *time.Duration, fallback time.Duration) {
@@ -135,33 +138,6 @@ func setDefaults(config *Config) {
 	}
 	if config.ConnectTo != "" {
 		config.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
-	}
-}
-
-func newTransport(config Config, roots *x509.CertPool) *http.Transport {
-	dialer := &guardedDialer{
-		dialer:    net.Dialer{Timeout: config.ConnectTimeout},
-		guardian:  config.guardian(),
-		connectTo: config.ConnectTo,
-	}
-	// HTTP/1.1 only: some servers lose the Host of HTTP/2 on its way to their application and then find the signature
-	// wrong (activitypub-federation-rust#167). It also keeps a delivery a connection's only one, so that a server which stalls
-	// one does not stall the others.
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	return &http.Transport{
-		Protocols:              &protocols,
-		Proxy:                  func(r *http.Request) (*url.URL, error) { return proxyOf(r.Context()), nil },
-		DialContext:            dialer.dial,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, ClientSessionCache: tls.NewLRUClientSessionCache(tlsSessions)},
-		TLSHandshakeTimeout:    config.TLSTimeout,
-		ResponseHeaderTimeout:  config.HeaderTimeout,
-		IdleConnTimeout:        config.IdleTimeout,
-		MaxIdleConns:           config.MaxIdle,
-		MaxIdleConnsPerHost:    config.MaxIdlePerHost,
-		MaxResponseHeaderBytes: maxAnswerBytes,
-		WriteBufferSize:        writeBufferBytes,
-		DisableCompression:     true,
 	}
 }
 

@@ -7,6 +7,9 @@ import (
 	"sync/atomic"
 )
 
+// gatedBytes is what the kernel gets at most before the gate is asked again.
+const gatedBytes = 64 << 10
+
 // errShut is what a write meets after the gate of its request was shut. Post returns Canceled for it.
 var errShut = errors.New("nothing may be sent any more")
 
@@ -37,12 +40,15 @@ func (g *gate) shut() bool { return g != nil && !g.open() }
 type gatedConn struct {
 	net.Conn
 	request atomic.Pointer[attempt] // under way; nil when idle. HTTP/1.1 has one at a time.
+	probe   probe
 }
 
 // newGatedConn sets SO_LINGER to zero seconds, with which the kernel discards and resets (socket(7)).
-func newGatedConn(conn net.Conn) net.Conn {
+func newGatedConn(conn net.Conn) *gatedConn {
 	linger(conn, 0)
-	return &gatedConn{Conn: conn}
+	c := &gatedConn{Conn: conn}
+	c.probe.init(conn)
+	return c
 }
 
 // linger can fail only for a socket that is closed.
@@ -52,12 +58,27 @@ func linger(conn net.Conn, seconds int) {
 	}
 }
 
-// Write asks the gate. A handshake, before there is a request, tells nobody anything and passes.
+// Write asks the gate, again for each part of what is long. A handshake, before there is a request, tells nobody
+// anything and passes.
 func (c *gatedConn) Write(p []byte) (int, error) {
-	if a := c.request.Load(); a != nil && a.gate.shut() {
-		return 0, errShut
+	for written := 0; ; {
+		if a := c.request.Load(); a != nil && a.gate.shut() {
+			return written, errShut
+		}
+		n, err := c.Conn.Write(p[written:min(len(p), written+gatedBytes)])
+		written += n
+		if err != nil || written >= len(p) {
+			return written, err
+		}
 	}
-	return c.Conn.Write(p)
+}
+
+// Read does not wait while the connection is probed.
+func (c *gatedConn) Read(p []byte) (int, error) {
+	if c.probe.on {
+		return c.probe.read(p)
+	}
+	return c.Conn.Read(p)
 }
 
 // Close takes leave of the other side where nothing is under way.
@@ -67,6 +88,9 @@ func (c *gatedConn) Close() error {
 	}
 	return c.Conn.Close()
 }
+
+// abort is Close for those who have no use for its error.
+func (c *gatedConn) abort() { _ = c.Close() }
 
 // begin is called when a request gets the connection, before its first byte.
 func (c *gatedConn) begin(a *attempt) { c.request.Store(a) }

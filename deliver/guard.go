@@ -33,13 +33,21 @@ type guardedDialer struct {
 	connectTo string
 }
 
-// dial is the transport's DialContext.
-func (g *guardedDialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := g.connect(ctx, network, address)
+func (g *guardedDialer) dial(ctx context.Context, address string) (*gatedConn, error) {
+	conn, err := g.connect(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
 	return newGatedConn(conn), nil
+}
+
+// dialContext is the DialContext of a transport.
+func (g *guardedDialer) dialContext(ctx context.Context, _, address string) (net.Conn, error) {
+	conn, err := g.dial(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
 }
 
 // connect checks the addresses. What the operator chose, ConnectTo or a proxy, is not guarded: it is normally

@@ -22,7 +22,13 @@ import (
 	"github.com/fedsender/fedsender/deliver"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(receiverRole) != "" {
+		receive()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const keyID = "https://sender.example/users/alice#main-key"
 
@@ -86,8 +92,13 @@ func newServer(t testing.TB, handler http.HandlerFunc) (*httptest.Server, delive
 
 func caFile(t testing.TB, server *httptest.Server) string {
 	t.Helper()
+	return certificateFile(t, server.Certificate().Raw)
+}
+
+func certificateFile(t testing.TB, der []byte) string {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "ca.pem")
-	pemText := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	pemText := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	if err := os.WriteFile(file, pemText, 0o600); err != nil {
 		t.Fatal(err)
 	}

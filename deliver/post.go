@@ -1,14 +1,11 @@
 package deliver
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
-	"time"
 )
 
 // errTimeout is the cause of a request that its own time-out ended.
@@ -68,139 +65,90 @@ type attempt struct {
 	key    *Key
 	gate   *gate
 
-	conn    *gatedConn // of the last request that was made
-	header  http.Header
-	date    string // of the signature in the header
+	proxied bool
+	date    string       // of the signature
+	signed  []headerLine // with it; made again for another connection
 	signErr error
+}
+
+type headerLine struct{ name, value string }
+
+// answer is what is left of a response when the connection is done with it.
+type answer struct {
+	status int
+	header http.Header
+	text   string // the first line of a body that says why not
+}
+
+// exchanger makes the request of an attempt: it finds a connection, signs, sends, and reads the answer. Its error means
+// that there was none.
+type exchanger interface {
+	exchange(ctx context.Context, a *attempt) (*answer, error)
+	// close closes what is idle.
+	close()
 }
 
 // do makes the request. location is set when the answer is a redirect to follow.
 func (a *attempt) do(ctx context.Context) (out Outcome, location string) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	response, err := a.roundTrip(ctx, cancel)
+	answer, err := a.exchange(ctx)
 	if err != nil {
 		return a.failure(ctx, err), ""
 	}
-	defer func() { _ = response.Body.Close() }() // what it says no longer matters
-	out = classify(response.StatusCode, response.Header, a.client.config.Now())
-	text := readAnswer(response, cancel)
-	if a.conn != nil {
-		a.conn.end(a)
-	}
-	switch response.StatusCode {
+	out = classify(answer.status, answer.header, a.client.config.Now())
+	switch answer.status {
 	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		if location = response.Header.Get("Location"); location == "" {
+		if location = answer.header.Get("Location"); location == "" {
 			out.Reason = statusText(out.Status) + " without a Location"
 		}
 		return out, location
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther:
-		out.Reason = printable(statusText(out.Status) + ": the inbox redirects to " + shownLocation(a.url, response.Header.Get("Location")) +
+		out.Reason = printable(statusText(out.Status) + ": the inbox redirects to " + shownLocation(a.url, answer.header.Get("Location")) +
 			" in a way that turns a POST into a GET; its operator should use 308")
 		return out, ""
 	case http.StatusProxyAuthRequired:
 		// The proxy's answer says nothing about the inbox.
-		if proxyOf(response.Request.Context()) != nil {
+		if a.proxied {
 			return Outcome{Class: Retry, Status: out.Status, Reason: "the proxy wants other credentials (HTTPS_PROXY)"}, ""
 		}
 	}
 	if out.Class != Delivered {
 		out.Reason = statusText(out.Status)
-		if text != "" {
-			out.Reason = printable(out.Reason + ": " + text)
+		if answer.text != "" {
+			out.Reason = printable(out.Reason + ": " + answer.text)
 		}
 	}
 	return out, ""
 }
 
-func (a *attempt) roundTrip(ctx context.Context, cancel context.CancelCauseFunc) (*http.Response, error) {
-	config := &a.client.config
-	a.header = http.Header{
-		"Content-Type": {"application/activity+json"},
-		"Digest":       {a.doc.Digest},
-		"User-Agent":   {config.UserAgent},
-		// Tells net/http that the request may be repeated when a kept connection turns out to be closed: receivers
-		// know activities by their id. With no value it is not sent.
-		"Idempotency-Key": nil,
-	}
-	if config.SenderName != "" {
-		a.header["X-Fedsender-Process"] = []string{config.SenderName}
-	}
-	request := &http.Request{
-		Method: http.MethodPost, URL: a.url, Host: a.url.Host,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header:        a.header,
-		Body:          a.body(),
-		GetBody:       func() (io.ReadCloser, error) { return a.body(), nil },
-		ContentLength: int64(len(a.doc.Body)),
-	}
-	proxy, err := config.Proxy(request)
-	if err != nil {
+// exchange takes the operator's proxy, where there is one for the URL.
+func (a *attempt) exchange(ctx context.Context) (*answer, error) {
+	proxy, err := a.client.config.Proxy(&http.Request{Method: http.MethodPost, URL: a.url})
+	switch {
+	case err != nil:
 		// The error may quote the proxy's URL with its password.
 		return nil, errors.New("the proxy setting is not a valid URL (HTTPS_PROXY)")
+	case proxy == nil:
+		return a.client.direct.exchange(ctx, a)
 	}
-	if proxy != nil {
-		ctx = context.WithValue(ctx, proxyKey{}, proxy)
-	}
-	// GotConn runs in the goroutine of RoundTrip, before anything is written, and again for each new connection.
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
-		if a.conn = gatedUnder(got.Conn); a.conn != nil {
-			a.conn.begin(a)
-		}
-		if err := a.sign(ctx); err != nil {
-			a.signErr = err
-			cancel(err)
-		}
-	}})
-	return a.client.transport.RoundTrip(request.WithContext(ctx))
+	a.proxied = true
+	return a.client.proxied.exchange(context.WithValue(ctx, proxyKey{}, proxy), a)
 }
 
-func (a *attempt) body() io.ReadCloser {
-	return &body{Reader: bytes.NewReader(a.doc.Body), attempt: a}
-}
-
-// body fails where the signature failed. The header is in the write buffer then, so an unsigned request never leaves.
-type body struct {
-	*bytes.Reader
-	attempt *attempt
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	if b.attempt.signErr != nil {
-		return 0, b.attempt.signErr
+// readAnswer reads the body to its end so that the connection can be used again, but not more than maxAnswerBytes. The
+// status is the answer: what goes wrong here costs the connection and nothing else. whole says that nothing is left.
+func readAnswer(response *http.Response) (read *answer, whole bool) {
+	read = &answer{status: response.StatusCode, header: response.Header}
+	if response.Body == http.NoBody {
+		return read, true
 	}
-	return b.Reader.Read(p)
-}
-
-func (b *body) WriteTo(w io.Writer) (int64, error) {
-	if b.attempt.signErr != nil {
-		return 0, b.attempt.signErr
-	}
-	return b.Reader.WriteTo(w)
-}
-
-func (b *body) Close() error { return nil }
-
-// readAnswer reads the body to its end so that the connection can be used again, but not more than maxAnswerBytes and
-// not longer than bodyTimeout: what is left then is closed with the connection. It returns the first line unless the
-// answer is a 2xx.
-func readAnswer(response *http.Response, cancel context.CancelCauseFunc) string {
-	// After 101 the connection is no longer HTTP, and no time-out but the other side's would end a read from it.
-	if response.Body == http.NoBody || response.StatusCode == http.StatusSwitchingProtocols {
-		return ""
-	}
-	timer := time.AfterFunc(bodyTimeout, func() { cancel(errTimeout) })
-	defer timer.Stop()
-	limited := io.LimitReader(response.Body, maxAnswerBytes)
-	text := ""
+	limited := &io.LimitedReader{R: response.Body, N: maxAnswerBytes}
 	if response.StatusCode > 299 {
 		start, err := io.ReadAll(io.LimitReader(limited, 1024))
-		text = firstLine(response.Header.Get("Content-Type"), start)
+		read.text = firstLine(response.Header.Get("Content-Type"), start)
 		if err != nil {
-			return text
+			return read, false
 		}
 	}
-	// The status is the answer; an error here costs the connection and nothing else.
-	_, _ = io.Copy(io.Discard, limited)
-	return text
+	_, err := io.Copy(io.Discard, limited)
+	return read, err == nil && limited.N > 0
 }

@@ -27,7 +27,7 @@ func signatureHeader(keyID string, signature []byte) string {
 	return string(b)
 }
 
-// sign puts Date and Signature into the header. The date is the current second, cut off and not rounded: a date that
+// sign makes the header lines that the signature brings. The date is the current second, cut off and not rounded: a date that
 // is ahead by any amount is refused by Castopod.
 func (a *attempt) sign(ctx context.Context) error {
 	date := a.client.config.Now().UTC().Format(http.TimeFormat)
@@ -37,10 +37,10 @@ func (a *attempt) sign(ctx context.Context) error {
 	message := signingString(a.url.RequestURI(), a.url.Host, date, a.doc.Digest)
 	signatures, err := a.client.signer.Sign(ctx, a.key, [][]byte{message})
 	if err != nil {
+		a.signErr = err
 		return err
 	}
 	a.date = date
-	a.header["Date"] = []string{date}
-	a.header["Signature"] = []string{signatureHeader(a.key.ID, signatures[0])}
+	a.signed = []headerLine{{"Date", date}, {"Signature", signatureHeader(a.key.ID, signatures[0])}}
 	return nil
 }

@@ -1,0 +1,85 @@
+package deliver_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/fedsender/fedsender/deliver"
+)
+
+// waitingSigner signs when ctx ends, that is, never.
+type waitingSigner struct{ asked chan struct{} }
+
+func (s waitingSigner) Sign(ctx context.Context, _ *deliver.Key, _ [][]byte) ([][]byte, error) {
+	s.asked <- struct{}{}
+	<-ctx.Done()
+	return nil, context.Cause(ctx)
+}
+
+// When all have ended, goleak finds what they left.
+func TestPost_CanceledInAnyPhaseLeavesNoConnection(t *testing.T) {
+	reached := func() chan struct{} { return make(chan struct{}, 1) }
+	handshake, sign, send, header, body := reached(), reached(), reached(), reached(), reached()
+	for name, c := range map[string]struct {
+		inbox  string
+		turn   func(v *visit)
+		signer deliver.Signer
+		doc    *deliver.Document
+		phase  chan struct{}
+		class  deliver.Class
+	}{
+		"handshake": {inbox: "https://toad.example/inbox", phase: handshake, class: deliver.Canceled, turn: func(v *visit) {
+			_, _ = v.reader.ReadByte()
+			handshake <- struct{}{}
+			_ = v.listen()
+		}},
+		"signature": {inbox: toad, phase: sign, signer: waitingSigner{sign}, class: deliver.Canceled, turn: func(v *visit) { _ = v.listen() }},
+		"request": {inbox: toad, phase: send, doc: endlessDocument(t), class: deliver.Canceled, turn: func(v *visit) {
+			_, _ = v.reader.ReadByte()
+			send <- struct{}{}
+			<-v.script.done
+		}},
+		"header": {inbox: toad, phase: header, class: deliver.Canceled, turn: func(v *visit) {
+			v.request()
+			v.say("HTTP/1.1 202 Acc")
+			header <- struct{}{}
+			_ = v.listen()
+		}},
+		// The status is the answer, if it was read before.
+		"body": {inbox: toad, phase: body, class: deliver.Delivered, turn: func(v *visit) {
+			v.request()
+			v.say("HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\n")
+			body <- struct{}{}
+			_ = v.listen()
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScript(t, c.turn)
+			config := s.config()
+			if c.signer != nil {
+				config.Signer = c.signer
+			}
+			client, doc := newClient(t, config), c.doc
+			if doc == nil {
+				doc = newDocument(t, `{}`)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ended := make(chan deliver.Outcome, 1)
+			go func() { ended <- client.Post(ctx, c.inbox, doc, newKey(t)) }()
+			<-c.phase
+			cancel()
+			if out := <-ended; out.Class != deliver.Canceled && out.Class != c.class {
+				t.Errorf("got %+v", out)
+			}
+			client.Close()
+			if n := client.Idle(); n > 0 {
+				t.Errorf("%d connections are kept", n)
+			}
+			if name != "request" { // whose server does not look
+				until(t, "the connection is closed", func() bool { return s.connections() == 0 })
+			}
+		})
+	}
+}

@@ -1,0 +1,143 @@
+package deliver
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"time"
+)
+
+// timeoutError is a net.Error that says which phase took too long.
+type timeoutError string
+
+func (e timeoutError) Error() string { return string(e) }
+func (timeoutError) Timeout() bool   { return true }
+func (timeoutError) Temporary() bool { return true }
+
+const (
+	errHandshakeTimeout timeoutError = "TLS handshake timeout"
+	errWriteTimeout     timeoutError = "timeout sending the request"
+	errHeaderTimeout    timeoutError = "timeout awaiting the header of the answer"
+)
+
+// direct makes requests over connections of its own, without a goroutine for any of them: whoever delivers writes the
+// request and reads the answer.
+type direct struct {
+	dialer        *guardedDialer
+	tls           *tls.Config // ServerName is for each connection to set
+	tlsTimeout    time.Duration
+	headerTimeout time.Duration
+	idle          *idlePool
+	lines         string // of the request's head that are always the same
+}
+
+func newDirect(config *Config, roots *x509.CertPool) *direct {
+	d := &direct{
+		dialer: &guardedDialer{
+			dialer:    net.Dialer{Timeout: config.ConnectTimeout},
+			guardian:  config.guardian(),
+			connectTo: config.ConnectTo,
+		},
+		tls: &tls.Config{
+			MinVersion:         tls.VersionTLS12,
+			RootCAs:            roots,
+			ClientSessionCache: tls.NewLRUClientSessionCache(tlsSessions),
+			// A request is of use to the other side as a whole only, so it is one record, and one write to the socket.
+			DynamicRecordSizingDisabled: true,
+		},
+		tlsTimeout:    config.TLSTimeout,
+		headerTimeout: config.HeaderTimeout,
+		lines:         constantLines(config.UserAgent, config.SenderName),
+	}
+	d.idle = newIdlePool(config.MaxIdle, config.MaxIdlePerHost, config.IdleTimeout)
+	return d
+}
+
+func (d *direct) close() { d.idle.close() }
+
+// origin is what a connection is kept for.
+type origin struct {
+	encrypted bool
+	host      string // of the URL, with its port if that is not the scheme's
+}
+
+func originOf(a *attempt) origin { return origin{encrypted: a.url.Scheme == "https", host: a.url.Host} }
+
+// exchange takes a connection that was kept, or makes one. Where a kept one turns out to be closed before there was a
+// byte of an answer, the request is made again over a new one, once: the other side may close an idle connection at any
+// moment, and receivers know activities by their id.
+func (d *direct) exchange(ctx context.Context, a *attempt) (*answer, error) {
+	c, err := d.idle.take(originOf(a)), error(nil)
+	for kept := c != nil; ; kept = false {
+		if c == nil {
+			if c, err = d.connect(ctx, a); err != nil {
+				return nil, err
+			}
+		}
+		if err := a.sign(ctx); err != nil {
+			d.idle.put(c)
+			return nil, err
+		}
+		read, err := c.exchange(ctx, a, d)
+		if err == nil || !kept || c.heard || ctx.Err() != nil || a.gate.shut() || isTimeout(err) {
+			return read, err
+		}
+		c = nil
+	}
+}
+
+func isTimeout(err error) bool {
+	var e net.Error
+	return errors.As(err, &e) && e.Timeout()
+}
+
+// connect makes a connection. The handshake of TLS has its time-out, and so has the way there (see net.Dialer).
+func (d *direct) connect(ctx context.Context, a *attempt) (*conn, error) {
+	o := originOf(a)
+	socket, err := d.dialer.dial(ctx, withPort(a.url.Host, o.encrypted))
+	if err != nil {
+		return nil, err
+	}
+	if !o.encrypted {
+		return &conn{stream: socket, socket: socket, origin: o}, nil
+	}
+	config := d.tls.Clone()
+	config.ServerName = a.url.Hostname()
+	encrypted := tls.Client(socket, config)
+	shaking, cancel := context.WithTimeoutCause(ctx, d.tlsTimeout, errHandshakeTimeout)
+	defer cancel()
+	if err := encrypted.HandshakeContext(shaking); err != nil {
+		socket.abort()
+		if ctx.Err() == nil && errors.Is(context.Cause(shaking), errHandshakeTimeout) {
+			err = errHandshakeTimeout
+		}
+		return nil, err
+	}
+	return &conn{stream: encrypted, socket: socket, origin: o}, nil
+}
+
+// withPort adds the scheme's port to a host that names none.
+func withPort(host string, encrypted bool) string {
+	if _, _, err := net.SplitHostPort(host); err == nil {
+		return host
+	}
+	if encrypted {
+		return host + ":443"
+	}
+	return host + ":80"
+}
+
+// named says which phase a deadline ended.
+func named(err error, phase timeoutError) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return phase
+	}
+	return err
+}
+
+// posted tells the parser of answers what was asked: an answer to HEAD or CONNECT is read differently.
+var posted = &http.Request{Method: http.MethodPost}
