@@ -2,10 +2,23 @@ package deliver_test
 
 import (
 	"context"
+	"net"
 	"testing"
 
 	"github.com/fedsender/fedsender/deliver"
 )
+
+// waiting is a name server that never answers. TCP connections can't be made to hang on every machine.
+func waiting(asked chan<- struct{}) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+}
 
 // waitingSigner signs when ctx ends, that is, never.
 type waitingSigner struct{ asked chan struct{} }
@@ -81,5 +94,21 @@ func TestPost_CanceledInAnyPhaseLeavesNoConnection(t *testing.T) {
 				until(t, "the connection is closed", func() bool { return s.connections() == 0 })
 			}
 		})
+	}
+}
+
+func TestPost_CanceledWhileTheNameIsLookedUp(t *testing.T) {
+	asked := make(chan struct{}, 1)
+	resolver := deliver.NewResolver(waiting(asked))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := resolver.LookupNetIP(ctx, "ip", "toad.example.")
+		ended <- err
+	}()
+	<-asked
+	cancel()
+	if err := <-ended; err == nil {
+		t.Error("found")
 	}
 }

@@ -38,7 +38,7 @@ type direct struct {
 func newDirect(config *Config, roots *x509.CertPool) *direct {
 	d := &direct{
 		dialer: &guardedDialer{
-			dialer:    net.Dialer{Timeout: config.ConnectTimeout},
+			dialer:    net.Dialer{Timeout: config.ConnectTimeout, Resolver: newResolver(net.DefaultResolver.Dial)},
 			guardian:  config.guardian(),
 			connectTo: config.ConnectTo,
 		},

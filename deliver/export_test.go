@@ -1,5 +1,10 @@
 package deliver
 
+import (
+	"context"
+	"net"
+)
+
 // ByTransport sends everything by net/http, as what goes through a proxy: to compare.
 func (c *Client) ByTransport() { c.direct = c.proxied }
 
@@ -27,4 +32,8 @@ func (c *Client) Idle() int {
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
 	return pool.count
+}
+
+func NewResolver(ask func(ctx context.Context, network, address string) (net.Conn, error)) *net.Resolver {
+	return newResolver(ask)
 }
