@@ -132,29 +132,33 @@ func asciiHost(raw string) (string, error) {
 // checkName refuses what no DNS name looks like, and numbers such as 0x7f.1 or 2130706433 that some resolvers read as
 // IPv4 addresses (WHATWG URL, "ends in a number").
 func checkName(host string) error {
-	bad := unpreparable("the inbox host %q is not a valid domain name", shorten(host, 80))
+	if !isName(host) {
+		return unpreparable("the inbox host %q is not a valid domain name", shorten(host, 80))
+	}
+	return nil
+}
+
+func isName(host string) bool {
 	if host == "" || len(host) > 253 {
-		return bad
+		return false
 	}
 	last := ""
 	for label := range strings.SplitSeq(host, ".") {
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return bad
+			return false
 		}
 		for i := range len(label) {
 			if c := label[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
-				return bad
+				return false
 			}
 		}
 		last = label
 	}
 	if isDigits(last) {
-		return bad
+		return false
 	}
-	if digits, hex := strings.CutPrefix(last, "0x"); hex && strings.Trim(digits, "0123456789abcdef") == "" {
-		return bad
-	}
-	return nil
+	digits, hex := strings.CutPrefix(last, "0x")
+	return !hex || strings.Trim(digits, "0123456789abcdef") != ""
 }
 
 // escapeQuery percent-encodes what url.Parse lets pass in a query but a request line can't carry.
