@@ -43,8 +43,13 @@ func (s *stage) watch(sub subject, count, every int, do func()) map[string]float
 	s.reset(every, 0)
 	memory, before, began := sub.memory(), s.clocks(sub), time.Now()
 	do()
+	profiled := func() {}
+	if o, is := sub.(*ours); is {
+		profiled = s.profile(s.contender, o.running[0])
+	}
 	state := s.wait(count)
 	s.pause(s.settle)
+	profiled()
 	used, after := s.clocks(sub).minus(before), sub.memory()
 	if extra, err := s.receiver.State(s.ctx); err != nil || extra.Count != int64(count) {
 		s.tb.Logf("%d arrived for %d: %v", extra.Count, count, err)
@@ -86,6 +91,7 @@ func (s *stage) rotate(scenario *results.Scenario, times int, contenders []conte
 	for run := range times {
 		for i := range contenders {
 			c := contenders[(run+i)%len(contenders)]
+			s.contender = scenario.Name + "-" + c.name
 			figures := c.run()
 			scenario.Cell(c.name).Add(figures)
 			s.tb.Logf("%s, %s: %s", scenario.Name, c.name, inWords(figures))

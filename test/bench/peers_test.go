@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/fedsender/fedsender/sender"
@@ -14,34 +15,33 @@ import (
 type peersScenario struct {
 	hosts     int
 	processes []int
-	warm      int
-	amounts   map[string]int // activities, by the name of the contender
-	runs      int
+	warm      int            // activities before
+	amounts   map[string]int // activities, by the name of the contender; those that are not there are left out
 }
 
 // peerContenders are all that do the same work: an activity to each host, with a signature for each.
 func (s *stage) peerContenders(p peersScenario) []contender {
-	subjects := []struct {
-		name string
+	type named struct {
+		name  string
+		every int // one signature in so many is checked
 		subject
-	}{
-		{"ours, libcrypto", &ours{stage: s, signer: "libcrypto"}},
-		{"ours, crypto/rsa", &ours{stage: s, signer: "go"}},
-		{"ours, Ed25519", &ours{stage: s, actor: httpsEdwards}},
-		{"bare loop", s.bare()},
-		{"River", s.river()},
+	}
+	subjects := []named{
+		{"ours, libcrypto", checkEvery, &ours{stage: s, signer: "libcrypto"}},
+		{"ours, crypto/rsa", checkEvery, &ours{stage: s, signer: "go"}},
+		{"ours, Ed25519", checkEvery, &ours{stage: s, actor: httpsEdwards}},
+		{"ours, besides RSA", 0, &ours{stage: s, tag: besides}},
+		{"bare loop", checkEvery, s.bare()},
+		{"River", checkEvery, s.river()},
 	}
 	if p.amounts["Fedify"] > 0 {
-		subjects = append(subjects, struct {
-			name string
-			subject
-		}{"Fedify", s.fedify()})
+		subjects = append(subjects, named{"Fedify", checkEvery, s.fedify()})
 	}
 	var contenders []contender
 	for _, scheme := range []string{"http", "https"} {
 		for _, processes := range p.processes {
 			for _, c := range subjects {
-				if !s.can(c.name) {
+				if !s.can(c.name) || p.amounts[c.name] == 0 {
 					continue
 				}
 				contenders = append(contenders, contender{
@@ -49,7 +49,7 @@ func (s *stage) peerContenders(p peersScenario) []contender {
 					run: func() map[string]float64 {
 						c.start(scheme, processes)
 						defer c.stop()
-						return s.measure(c, load{warm: p.warm, activities: p.amounts[c.name], hosts: p.hosts, every: checkEvery})
+						return s.measure(c.subject, load{warm: p.warm, activities: p.amounts[c.name], hosts: p.hosts, every: c.every})
 					},
 				})
 			}
@@ -68,10 +68,12 @@ func (s *stage) can(name string) bool {
 }
 
 func BenchmarkPeers(b *testing.B) {
-	s := newStage(b, fleet.Seeding{Instances: 200})
+	s := newStage(b, fleet.Seeding{Instances: busyHosts})
 	p := peersScenario{
-		hosts: 200, processes: []int{1}, warm: 3, runs: runs(),
-		amounts: map[string]int{"ours, libcrypto": 20, "ours, crypto/rsa": 15, "ours, Ed25519": 40, "bare loop": 15, "River": 15},
+		hosts: busyHosts, processes: []int{1}, warm: 3,
+		amounts: map[string]int{
+			"ours, libcrypto": 40, "ours, crypto/rsa": 20, "ours, Ed25519": 100, "ours, besides RSA": 100, "bare loop": 20, "River": 20,
+		},
 	}
 	if long() {
 		p.processes = []int{1, 3}
@@ -82,7 +84,7 @@ func BenchmarkPeers(b *testing.B) {
 		b.Log("Fedify is left out: make bench installs it")
 	}
 	scenario := &results.Scenario{Name: "peers"}
-	s.rotate(scenario, p.runs, s.peerContenders(p))
+	s.rotate(scenario, runs(), s.peerContenders(p))
 	note(b, scenario)
 	b.ReportMetric(0, "ns/op")
 }
@@ -93,7 +95,8 @@ func TestPeers_CanBeMeasured(t *testing.T) {
 	scenario := &results.Scenario{Name: "peers"}
 	s.rotate(scenario, 1, s.peerContenders(peersScenario{
 		hosts: 10, processes: []int{1}, warm: 1,
-		amounts: map[string]int{"ours, libcrypto": 2, "ours, crypto/rsa": 2, "ours, Ed25519": 2, "bare loop": 2, "River": 2},
+		amounts: map[string]int{
+			"ours, libcrypto": 2, "ours, crypto/rsa": 2, "ours, Ed25519": 2, "ours, besides RSA": 2, "bare loop": 2, "River": 2},
 	}))
 	for _, cell := range scenario.Cells {
 		for _, figure := range []string{results.Rate, results.SenderCPU, results.ReceiverCPU, results.PostgresCPU} {
@@ -103,6 +106,21 @@ func TestPeers_CanBeMeasured(t *testing.T) {
 		}
 		if size, _ := cell.Median(results.BodyBytes); size < 1350 || size > 1500 {
 			t.Errorf("%s: documents of %.0f bytes", cell.Name, size)
+		}
+	}
+}
+
+func TestPeers_ProfilesAreOneFlagAway(t *testing.T) {
+	s := newStage(t, fleet.Seeding{Instances: 2})
+	s.settle = 0
+	dir := t.TempDir()
+	t.Setenv("FEDSENDER_BENCH_PROFILES", dir)
+	p := peersScenario{hosts: 2, processes: []int{1}, amounts: map[string]int{"ours, crypto/rsa": 2}}
+	s.rotate(&results.Scenario{Name: "peers"}, 1, s.peerContenders(p)[:1])
+	for _, kind := range []string{"profile", "allocs", "mutex", "block"} {
+		path := filepath.Join(dir, "peers-ours-crypto-rsa-http-1."+kind+".pprof")
+		if file, err := os.Stat(path); err != nil || file.Size() == 0 {
+			t.Errorf("%s: %v", kind, err)
 		}
 	}
 }

@@ -25,7 +25,7 @@ const roleVariable = "FEDSENDER_BENCH_ROLE"
 // checkEvery is which part of the signatures the receiver checks. One takes as long as 20 other requests.
 const checkEvery = 50
 
-// The actors of a stage. Those of http have their followers there.
+// The first actors of a stage. All others have their followers on plain HTTP.
 const (
 	httpsRSA = iota
 	httpRSA
@@ -43,6 +43,8 @@ type stage struct {
 	child    *child // the receiver
 	keyFile  string
 	settle   time.Duration // for what is written after the last answer, before the clocks are read
+
+	contender string // that runs, for the names of profiles
 }
 
 func newStage(tb testing.TB, seeding fleet.Seeding) *stage {
@@ -72,7 +74,7 @@ func newStage(tb testing.TB, seeding fleet.Seeding) *stage {
 	s.exec(`
 		update fedsender.follower
 		set inbox = replace(inbox, 'https://', 'http://'), shared_inbox = replace(shared_inbox, 'https://', 'http://')
-		where actor_id = any($1)`, []int64{s.home.Actors[httpRSA], s.home.Actors[httpEdwards]})
+		where actor_id <> all($1)`, []int64{s.home.Actors[httpsRSA], s.home.Actors[httpsEdwards]})
 	s.Env = []string{"SENDER_ALLOW_HTTP=true"}
 	return s
 }

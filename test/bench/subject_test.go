@@ -16,7 +16,7 @@ import (
 type subject interface {
 	// start starts so many processes and waits until they are ready.
 	start(scheme string, processes int)
-	// send gives them activities for all hosts, or for the first of them.
+	// send gives them activities, each for so many hosts: those that follow, of ours.
 	send(activities, hosts int)
 	// cpu is the processor time that they have used.
 	cpu() time.Duration
@@ -37,6 +37,13 @@ type ours struct {
 
 func (o *ours) start(scheme string, processes int) {
 	o.tb.Helper()
+	o.prepare(scheme)
+	o.running = o.bench.start(processes)
+}
+
+// prepare says how processes are started from now on.
+func (o *ours) prepare(scheme string) {
+	o.tb.Helper()
 	binary, err := fleet.Binary(o.ctx, o.tag)
 	if err != nil {
 		o.tb.Fatal(err)
@@ -53,20 +60,23 @@ func (o *ours) start(scheme string, processes int) {
 			options.Env = append(options.Env, "SENDER_SIGNER="+o.signer)
 		}
 	}
-	o.running = o.bench.start(processes)
 }
 
-func (o *ours) send(activities, hosts int) {
+func (o *ours) send(activities, _ int) {
 	o.tb.Helper()
 	content := o.content
 	if content == 0 {
-		content = 1160
-	}
-	if hosts != len(o.home.Instances) {
-		o.tb.Fatalf("for %d hosts, and all %d follow", hosts, len(o.home.Instances))
+		content = peerContent
 	}
 	o.exec(insertActivities+`, array[$1::bigint], '{}' from generate_series(1, $2) n`, o.home.Actors[o.actor], activities, content)
 }
+
+const (
+	// peerContent makes a document as long as those of the peers.
+	peerContent = 1130
+	// bodyFrame is what a document has besides its content.
+	bodyFrame = 259
+)
 
 // insertActivities goes on with who gets them: followers of actors, inboxes, and from where the rows come.
 const insertActivities = `

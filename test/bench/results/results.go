@@ -25,6 +25,7 @@ const (
 	P50         = "p50-ms"
 	P99         = "p99-ms"
 	Max         = "max-ms"
+	Left        = "left" // of a storm when the last reply had arrived, 0 to 1
 )
 
 // Results are those of one run of `make bench`, on one machine.
