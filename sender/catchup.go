@@ -16,8 +16,6 @@ const (
 	chunkRows = 2000
 	// chunkCount is how many chunks are kept: about 300 bytes a row.
 	chunkCount = 16
-	// manyPlaces is from when on it costs less to ask a row for all its targets, of which there may be thousands.
-	manyPlaces = 256
 	// bodiesAtOnce bounds the bodies that one round reads of one chunk.
 	bodiesAtOnce = 256
 )
@@ -197,11 +195,7 @@ func (c *catchup) serve(ctx context.Context, ch *chunk, places []place) error {
 		shares[i] = share{place: p, through: ch.through}
 	}
 	bodies := map[int64]*worker.Activity{}
-	if len(places) < manyPlaces {
-		c.shareBySlot(ch, shares, bodies)
-	} else {
-		c.shareByRow(ch, shares, bodies)
-	}
+	c.share(ch, shares, bodies)
 	if err := c.prepare(ctx, ch, bodies); err != nil {
 		return err
 	}
@@ -209,32 +203,34 @@ func (c *catchup) serve(ctx context.Context, ch *chunk, places []place) error {
 	return nil
 }
 
-// shareBySlot asks of each row whether it is for each slot: cheap where few are behind, whatever the number of targets.
-func (c *catchup) shareBySlot(ch *chunk, shares []share, bodies map[int64]*worker.Activity) {
-	for n := range shares {
-		s := &shares[n]
-		for i := ch.find(s.place.at + 1); i < len(ch.rows) && !s.full; i++ {
-			s.take(ch, i, c.engine.index.For(ch.questions[i], s.place.slot.id), bodies)
-		}
+// share asks of each row once for whom it is, however many may want it. The first of the shares stands before the others.
+func (c *catchup) share(ch *chunk, shares []share, bodies map[int64]*worker.Activity) {
+	asking, ids := make([]*share, len(shares)), make([]int32, len(shares)) // in the order of ids
+	for i := range shares {
+		asking[i] = &shares[i]
 	}
-}
-
-// shareByRow asks of each row once whom it is for: its cost does not grow with the number of slots that are behind. They
-// are in the order of their positions.
-func (c *catchup) shareByRow(ch *chunk, shares []share, bodies map[int64]*worker.Activity) {
-	byID := make(map[int32]*share, len(shares))
-	for n := range shares {
-		byID[shares[n].place.slot.id] = &shares[n]
+	slices.SortFunc(asking, func(a, b *share) int { return cmp.Compare(a.place.slot.id, b.place.slot.id) })
+	for i, s := range asking {
+		ids[i] = s.place.slot.id
 	}
-	for i := ch.find(shares[0].place.at + 1); i < len(ch.rows); i++ {
-		row := &ch.rows[i]
-		want := func(id int32) bool {
-			s := byID[id]
-			return s != nil && !s.full && s.place.at < row.ID
-		}
-		c.engine.index.Targets(query(row), want, func(id int32, inboxes []worker.Inbox) {
-			byID[id].take(ch, i, inboxes, bodies)
+	full := 0 // of those who ask
+	for i := ch.find(shares[0].place.at + 1); i < len(ch.rows) && len(ids) > 0; i++ {
+		c.engine.index.Among(ch.questions[i], ids, func(n int, inboxes []worker.Inbox) {
+			s := asking[n]
+			if s.full || s.place.at >= ch.rows[i].ID {
+				return
+			}
+			if s.take(ch, i, inboxes, bodies); s.full {
+				full++
+			}
 		})
+		if 2*full > len(ids) {
+			asking, full = slices.DeleteFunc(asking, func(s *share) bool { return s.full }), 0
+			ids = ids[:0]
+			for _, s := range asking {
+				ids = append(ids, s.place.slot.id)
+			}
+		}
 	}
 }
 
