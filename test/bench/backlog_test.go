@@ -127,14 +127,19 @@ func (b *bench) watch(s *fleet.Sender, enough func(progress) bool) (seen []progr
 	b.tb.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Minute)
 	defer cancel()
-	err := fleet.Until(ctx, "the sender got on", func() (bool, error) {
+	ticker := time.NewTicker(100 * time.Millisecond) // each look costs the sender 1 ms
+	defer ticker.Stop()
+	for {
 		seen = append(seen, b.progress(s))
-		return enough(seen[len(seen)-1]), nil
-	})
-	if err != nil {
-		b.tb.Fatal(err)
+		if enough(seen[len(seen)-1]) {
+			return seen
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			b.tb.Fatalf("the sender does not get on: %+v", seen[len(seen)-1])
+		}
 	}
-	return seen
 }
 
 // memory is what a sender had in use at the beginning, in the middle, at the end and at most.

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -58,6 +59,7 @@ type lemmys struct {
 	extra func(ctx context.Context, w *lemmy.World) error // what else is there; nil: nothing
 
 	home *lemmy.World
+	took time.Duration // to fill the tables
 }
 
 func (l *lemmys) tables(ctx context.Context, database string) error {
@@ -77,8 +79,12 @@ func (l *lemmys) tables(ctx context.Context, database string) error {
 	if l.home, err = lemmy.NewWorld(ctx, db, l.line); err != nil {
 		return err
 	}
-	if err := l.home.Fill(ctx, l.size); err != nil || l.extra == nil {
+	began := time.Now()
+	if err := l.home.Fill(ctx, l.size); err != nil {
 		return err
+	}
+	if l.took = time.Since(began); l.extra == nil {
+		return nil
 	}
 	return l.extra(ctx, l.home)
 }
