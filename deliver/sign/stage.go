@@ -1,0 +1,200 @@
+package sign
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// Message is asked for its signing string when its turn has come. With an error nothing is signed and that error is
+// what [Stage.Sign] returns. It is called once at most, while its Sign has not returned, perhaps by another goroutine.
+type Message interface {
+	SigningString() ([]byte, error)
+}
+
+// Request is one signature that somebody wants.
+type Request struct {
+	Key *Key
+	// Flow is what the request belongs to, an activity: flows take turns, and the requests of one come in their order.
+	// It must be comparable.
+	Flow    any
+	Message Message
+}
+
+// Stage lets requests sign, so many at one time. Signatures are pure CPU: more at once than processors would only make
+// all of them late, and the network with them. It has no goroutine of its own and no bound: each request that waits is a
+// goroutine that waits in Sign. It is safe for several goroutines.
+type Stage struct {
+	backend Backend
+	signed  func(took time.Duration)
+
+	mu    sync.Mutex
+	turns int // that nobody has; 0 while anybody waits
+	queue queue
+}
+
+// NewStage makes a stage of so many turns; below one it is GOMAXPROCS. Unless nil, signed is told how long each
+// signature took, the wait for its turn not counted; it must not block.
+func NewStage(backend Backend, turns int, signed func(took time.Duration)) *Stage {
+	if turns < 1 {
+		turns = runtime.GOMAXPROCS(0)
+	}
+	return &Stage{backend: backend, signed: signed, turns: turns, queue: newQueue()}
+}
+
+// Sign waits for its turn and returns the signature. It fails with the cause of ctx where that ends before the turn has
+// come, with the error of the message, or with one of the backend's.
+func (s *Stage) Sign(ctx context.Context, r Request) ([]byte, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	w := s.line(r)
+	if w != nil {
+		select {
+		case a := <-w.answer:
+			if !a.turn {
+				return a.signature, a.err
+			}
+		case <-ctx.Done():
+			if s.leave(w) {
+				return nil, context.Cause(ctx)
+			}
+			if a := <-w.answer; !a.turn {
+				return a.signature, a.err
+			}
+		}
+		if ctx.Err() != nil {
+			s.pass()
+			return nil, context.Cause(ctx)
+		}
+	}
+	return s.take(r)
+}
+
+// Waiting is how many requests wait for their turn.
+func (s *Stage) Waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queue.length
+}
+
+// line returns nil where there is a turn for the request, which then has it.
+func (s *Stage) line(r Request) *waiting {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.turns > 0 {
+		s.turns--
+		return nil
+	}
+	w := &waiting{Request: r, answer: make(chan answer, 1)}
+	s.queue.push(w)
+	return w
+}
+
+// leave takes a request out of the line. false: it is no longer in it, and has its answer soon.
+func (s *Stage) leave(w *waiting) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queue.drop(w)
+}
+
+// pass gives the turn to who is next.
+func (s *Stage) pass() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.queue.pop(); w != nil {
+		w.answer <- answer{turn: true}
+		return
+	}
+	s.turns++
+}
+
+// take uses a turn: for the request, and for others of its key where the backend makes several at a time.
+func (s *Stage) take(r Request) ([]byte, error) {
+	var others []*waiting
+	if lanes := s.backend.Lanes(); lanes > 1 {
+		s.mu.Lock()
+		others = s.queue.take(r.Key, lanes-1)
+		s.mu.Unlock()
+	}
+	if len(others) == 0 {
+		var own [1]answer
+		s.sign(r.Key, []Message{r.Message}, own[:])
+		s.pass()
+		return own[0].signature, own[0].err
+	}
+	batch, answers := []Message{r.Message}, make([]answer, 1+len(others))
+	for _, w := range others {
+		batch = append(batch, w.Message)
+	}
+	s.sign(r.Key, batch, answers)
+	s.pass()
+	for i, w := range others {
+		w.answer <- answers[1+i]
+	}
+	return answers[0].signature, answers[0].err
+}
+
+// sign signs what the batch has to say. It never panics.
+func (s *Stage) sign(key *Key, batch []Message, answers []answer) {
+	texts := make([][]byte, 0, len(batch))
+	for i, m := range batch {
+		text, err := ask(m)
+		if answers[i].err = err; err == nil {
+			texts = append(texts, text)
+		}
+	}
+	if len(texts) == 0 {
+		return
+	}
+	began := time.Now()
+	signatures, err := trySign(s.backend, key, texts)
+	if s.signed != nil {
+		each := time.Since(began) / time.Duration(len(texts))
+		for range texts {
+			s.signed(each)
+		}
+	}
+	for i := range answers {
+		switch {
+		case answers[i].err != nil: // it had nothing to say
+		case err != nil:
+			answers[i].err = err
+		default:
+			answers[i].signature, signatures = signatures[0], signatures[1:]
+		}
+	}
+}
+
+// panicError is a panic as an error, without its stack, which may show arguments.
+type panicError struct{ value any }
+
+func (e *panicError) Error() string { return fmt.Sprintf("signing panicked: %v", e.value) }
+
+// caught makes a panic an error. It is to be deferred.
+func caught(err *error) {
+	if value := recover(); value != nil {
+		*err = &panicError{value}
+	}
+}
+
+// ask asks a message for its string. A panic of its is an error.
+func ask(m Message) (text []byte, err error) {
+	defer caught(&err)
+	return m.SigningString()
+}
+
+var errCount = errors.New("the signer made another number of signatures than it was asked for")
+
+// trySign has a backend sign. A panic of its, or an answer of another length, is an error.
+func trySign(backend Backend, key *Key, texts [][]byte) (signatures [][]byte, err error) {
+	defer caught(&err)
+	signatures, err = backend.Sign(key, texts)
+	if err == nil && len(signatures) != len(texts) {
+		err = errCount
+	}
+	return signatures, err
+}
