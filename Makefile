@@ -35,9 +35,9 @@ setup: ## Install what this machine lacks (Debian: apt-get, as root); quick when
 	@scripts/setup
 
 .PHONY: build
-build: ## Build bin/sender, one static program
+build: ## Build bin/sender, one program without cgo; with STATIC=1 it needs no C library either
 	@scripts/setup build
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sender ./cmd/sender
+	CGO_ENABLED=0 go build $(if $(STATIC),-tags static) -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sender ./cmd/sender
 
 .PHONY: lint
 lint: ## gofmt, go vet and staticcheck

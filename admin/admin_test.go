@@ -141,6 +141,8 @@ func TestMetrics_CountWhatHappens(t *testing.T) {
 	m.LeasesGiven(2)
 	m.LeaseSessionLost()
 	m.DatabaseError()
+	m.SigningFault()
+	m.WatchSignatures(func() (byLibcrypto, byGo float64) { return 8, 9 }, func() float64 { return 10 })
 	m.Watch(admin.Gauges{Leases: func() float64 { return 5 }, LagSeconds: func() float64 { return 1.5 }})
 
 	_, body, _ := get(t, cfg, "/metrics", "")
@@ -154,6 +156,7 @@ func TestMetrics_CountWhatHappens(t *testing.T) {
 		`bell_wakeups_total 1`, `poll_wakeups_total 1`, `fence_duration_seconds_count 1`,
 		`cursor_writes_total 6`, `leases_taken_total 7`, `leases_given_total 2`,
 		`lease_sessions_lost_total 1`, `database_errors_total 1`,
+		`signing_faults_total 1`, `signatures_total{by="libcrypto"} 8`, `signatures_total{by="go"} 9`, `signatures_waiting 10`,
 		`leases 5`, `lag_seconds 1.5`,
 	} {
 		require.Contains(t, body, "\nfedsender_"+line+"\n")

@@ -53,6 +53,7 @@ type Metrics struct {
 	wentBack      prometheus.Counter
 	cursorsBack   prometheus.Counter
 	cursorsMoved  prometheus.Counter
+	signingFaults prometheus.Counter
 }
 
 // NewMetrics makes metrics on a registry of their own, with those of the Go run time and of the process. Name and
@@ -86,6 +87,8 @@ func NewMetrics(name, version string) *Metrics {
 	m.wentBack = m.counter("database_went_back_total", "Times that the database had lost commits when the lease session was opened again.")
 	m.cursorsBack = m.counter("cursors_went_back_total", "Instances whose cursor was behind the one that this process had saved.")
 	m.cursorsMoved = m.counter("cursors_moved_total", "Instances that were paused because another program moved their cursor.")
+
+	m.signingFaults = m.counter("signing_faults_total", "Signatures that libcrypto refused to make, or made wrongly, and crypto/rsa made instead.")
 
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "1; the labels say what runs.",
@@ -160,6 +163,26 @@ func (m *Metrics) CursorsWentBack(n int) { m.cursorsBack.Add(float64(n)) }
 
 // CursorsMoved counts instances that were paused because another program moved their cursor.
 func (m *Metrics) CursorsMoved(n int) { m.cursorsMoved.Add(float64(n)) }
+
+// SigningFault counts what libcrypto could not sign.
+func (m *Metrics) SigningFault() { m.signingFaults.Inc() }
+
+// WatchSignatures adds the signatures that were made, by who made them, and how many deliveries wait for one. Both
+// functions are asked at each scrape. Call it once.
+func (m *Metrics) WatchSignatures(made func() (byLibcrypto, byGo float64), waiting func() float64) {
+	counter := func(by string, count func() float64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Namespace: namespace, Name: "signatures_total", Help: "Signatures by what made them.", ConstLabels: prometheus.Labels{"by": by},
+		}, count)
+	}
+	m.registry.MustRegister(
+		counter("libcrypto", func() float64 { library, _ := made(); return library }),
+		counter("go", func() float64 { _, inGo := made(); return inGo }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "signatures_waiting", Help: "Deliveries that have a connection and wait for their signature.",
+		}, waiting),
+	)
+}
 
 // Gauges are asked at each scrape, from several goroutines, and must answer within a second from what they know: they
 // do not ask the database. Those that are nil are left out.

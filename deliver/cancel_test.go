@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/fedsender/fedsender/deliver"
+	"github.com/fedsender/fedsender/deliver/sign"
 )
 
 // waiting is a name server that never answers. TCP connections can't be made to hang on every machine.
@@ -23,7 +24,7 @@ func waiting(asked chan<- struct{}) func(ctx context.Context, network, address s
 // waitingSigner signs when ctx ends, that is, never.
 type waitingSigner struct{ asked chan struct{} }
 
-func (s waitingSigner) Sign(ctx context.Context, _ *deliver.Key, _ [][]byte) ([][]byte, error) {
+func (s waitingSigner) Sign(ctx context.Context, _ sign.Request) ([]byte, error) {
 	s.asked <- struct{}{}
 	<-ctx.Done()
 	return nil, context.Cause(ctx)
@@ -32,7 +33,7 @@ func (s waitingSigner) Sign(ctx context.Context, _ *deliver.Key, _ [][]byte) ([]
 // When all have ended, goleak finds what they left.
 func TestPost_CanceledInAnyPhaseLeavesNoConnection(t *testing.T) {
 	reached := func() chan struct{} { return make(chan struct{}, 1) }
-	handshake, sign, send, header, body := reached(), reached(), reached(), reached(), reached()
+	handshake, signature, send, header, body := reached(), reached(), reached(), reached(), reached()
 	for name, c := range map[string]struct {
 		inbox  string
 		turn   func(v *visit)
@@ -46,7 +47,7 @@ func TestPost_CanceledInAnyPhaseLeavesNoConnection(t *testing.T) {
 			handshake <- struct{}{}
 			_ = v.listen()
 		}},
-		"signature": {inbox: toad, phase: sign, signer: waitingSigner{sign}, class: deliver.Canceled, turn: func(v *visit) { _ = v.listen() }},
+		"signature": {inbox: toad, phase: signature, signer: waitingSigner{signature}, class: deliver.Canceled, turn: func(v *visit) { _ = v.listen() }},
 		"request": {inbox: toad, phase: send, doc: endlessDocument(t), class: deliver.Canceled, turn: func(v *visit) {
 			_, _ = v.reader.ReadByte()
 			send <- struct{}{}

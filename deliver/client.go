@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"os"
 	"time"
+
+	"github.com/fedsender/fedsender/deliver/sign"
 )
 
 // Defaults of [Config], used where the field is zero.
@@ -66,7 +68,7 @@ type Config struct {
 	// SenderName, when set, is sent as X-Fedsender-Process. For tests that tell processes apart.
 	SenderName string
 
-	// Signer is NewGoSigner(0) when nil.
+	// Signer is a stage of GOMAXPROCS turns that signs with crypto/rsa when nil.
 	Signer Signer
 	// Now is the clock of the Date header and of Retry-After; time.Now when nil.
 	Now func() time.Time
@@ -128,7 +130,7 @@ func setDefaults(config *Config) {
 		config.UserAgent = DefaultUserAgent
 	}
 	if config.Signer == nil {
-		config.Signer = NewGoSigner(0)
+		config.Signer = sign.NewStage(sign.Go{}, 0, nil)
 	}
 	if config.Now == nil {
 		config.Now = time.Now

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"strings"
 )
 
 // MaxBodyBytes is the longest activity that is sent: the limit of Mastodon and others, who answer 413 above it.
@@ -28,4 +29,9 @@ func NewDocument(body []byte) (*Document, error) {
 	}
 	sum := sha256.Sum256(body)
 	return &Document{Body: body, Digest: "SHA-256=" + base64.StdEncoding.EncodeToString(sum[:])}, nil
+}
+
+// contentDigest is the digest as RFC 9530 has it.
+func (d *Document) contentDigest() string {
+	return "sha-256=:" + strings.TrimPrefix(d.Digest, "SHA-256=") + ":"
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/sourcegraph/conc"
 
 	"github.com/fedsender/fedsender/deliver"
+	"github.com/fedsender/fedsender/deliver/sign"
 )
 
 // receiverRole is set for the process that receives what is sent in benchmarks, so that its work is not taken for the
@@ -88,12 +89,9 @@ func answerAll(conn net.Conn) {
 
 type constantSigner struct{}
 
-func (constantSigner) Sign(_ context.Context, _ *deliver.Key, batch [][]byte) ([][]byte, error) {
-	signatures := make([][]byte, len(batch))
-	for i := range batch {
-		signatures[i] = make([]byte, 256)
-	}
-	return signatures, nil
+func (constantSigner) Sign(_ context.Context, r sign.Request) ([]byte, error) {
+	_, err := r.Message.SigningString()
+	return make([]byte, 256), err
 }
 
 // startReceiver returns the addresses without and with TLS, and its certificate.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/fedsender/fedsender/deliver"
+	"github.com/fedsender/fedsender/deliver/sign"
 )
 
 // gated is a lease as deliver sees it.
@@ -32,11 +33,11 @@ type slowSigner struct {
 	begun, goOn chan struct{}
 }
 
-func (s *slowSigner) Sign(ctx context.Context, key *deliver.Key, batch [][]byte) ([][]byte, error) {
-	signatures, err := s.Signer.Sign(ctx, key, batch)
+func (s *slowSigner) Sign(ctx context.Context, r sign.Request) ([]byte, error) {
+	signature, err := s.Signer.Sign(ctx, r)
 	s.begun <- struct{}{}
 	<-s.goOn
-	return signatures, err
+	return signature, err
 }
 
 func TestPost_WhatWasSignedBeforeTheGateShutDoesNotLeave(t *testing.T) {
@@ -53,7 +54,7 @@ func TestPost_WhatWasSignedBeforeTheGateShutDoesNotLeave(t *testing.T) {
 				config.AllowHTTP, url = true, plain
 			}
 			arrived.Store(0)
-			signer := &slowSigner{Signer: deliver.NewGoSigner(0), begun: make(chan struct{}), goOn: make(chan struct{})}
+			signer := &slowSigner{Signer: sign.NewStage(sign.Go{}, 0, nil), begun: make(chan struct{}), goOn: make(chan struct{})}
 			config.Signer = signer
 			client, doc, key := newClient(t, config), newDocument(t, `{}`), newKey(t)
 			var old, current gated

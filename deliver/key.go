@@ -6,6 +6,10 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
+	"io"
+
+	"github.com/fedsender/fedsender/deliver/sign"
 )
 
 const (
@@ -25,11 +29,14 @@ type Key struct {
 	// ID is the keyId of the signature, normally the actor's id with "#main-key".
 	ID string
 
-	rsa *rsa.PrivateKey
+	private *sign.Key
 }
 
-// ParseKey reads an RSA key (PKCS#8 or PKCS#1) from PEM. Every error is an [*UnpreparableError] that says nothing of
-// the key but what is wrong with it. Ed25519 is refused: the draft-cavage form that all receivers read is RSA only.
+// Format is the key's id whatever the verb, and nothing of the key.
+func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.ID) }
+
+// ParseKey reads an RSA key (PKCS#8 or PKCS#1) or an Ed25519 key (PKCS#8) from PEM. Every error is an
+// [*UnpreparableError] that says nothing of the key but what is wrong with it.
 func ParseKey(id, pemText string) (*Key, error) {
 	if err := checkKeyID(id); err != nil {
 		return nil, err
@@ -37,20 +44,27 @@ func ParseKey(id, pemText string) (*Key, error) {
 	if len(pemText) > maxPEMBytes {
 		return nil, unpreparable("the private key of %s is longer than any usable key", id)
 	}
-	private, err := parsePrivateKey(id, pemText)
+	parsed, err := parsePrivateKey(id, pemText)
 	if err != nil {
 		return nil, err
 	}
-	switch bits := private.N.BitLen(); {
-	case bits < minRSABits:
-		return nil, unpreparable("the private key of %s has %d bits, which is too short to sign with; give the actor a new key", id, bits)
-	case bits > maxRSABits:
-		return nil, unpreparable("the private key of %s has %d bits, more than %d", id, bits, maxRSABits)
+	if private, ok := parsed.(*rsa.PrivateKey); ok {
+		switch bits := private.N.BitLen(); {
+		case bits < minRSABits:
+			return nil, unpreparable("the private key of %s has %d bits, which is too short to sign with; give the actor a new key", id, bits)
+		case bits > maxRSABits:
+			return nil, unpreparable("the private key of %s has %d bits, more than %d", id, bits, maxRSABits)
+		}
 	}
-	return &Key{ID: id, rsa: private}, nil
+	private, err := sign.NewKey(parsed)
+	if err != nil {
+		return nil, unpreparable("the private key of %s can't be used: %s", id, err)
+	}
+	return &Key{ID: id, private: private}, nil
 }
 
-func parsePrivateKey(id, pemText string) (*rsa.PrivateKey, error) {
+// parsePrivateKey returns an *rsa.PrivateKey or an ed25519.PrivateKey.
+func parsePrivateKey(id, pemText string) (any, error) {
 	block, _ := pem.Decode([]byte(pemText))
 	if block == nil {
 		return nil, unpreparable("the private key of %s is not PEM", id)
@@ -68,15 +82,13 @@ func parsePrivateKey(id, pemText string) (*rsa.PrivateKey, error) {
 		if err != nil {
 			return nil, unpreparable("the private key of %s is not a valid PKCS#8 key", id)
 		}
-		switch key := key.(type) {
-		case *rsa.PrivateKey:
+		switch key.(type) {
+		case *rsa.PrivateKey, ed25519.PrivateKey:
 			return key, nil
-		case ed25519.PrivateKey:
-			return nil, unpreparable("the private key of %s is Ed25519; receivers verify this signature form with RSA keys only", id)
 		case *ecdsa.PrivateKey:
-			return nil, unpreparable("the private key of %s is ECDSA; receivers verify RSA keys only", id)
+			return nil, unpreparable("the private key of %s is ECDSA; receivers verify RSA and Ed25519 keys only", id)
 		}
-		return nil, unpreparable("the private key of %s is not an RSA key", id)
+		return nil, unpreparable("the private key of %s is neither RSA nor Ed25519", id)
 	case "PUBLIC KEY", "RSA PUBLIC KEY":
 		return nil, unpreparable("the private key of %s is a public key", id)
 	case "ENCRYPTED PRIVATE KEY":

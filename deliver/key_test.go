@@ -1,13 +1,16 @@
 package deliver_test
 
 import (
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -47,12 +50,47 @@ func TestParseKey_ReadsRSAInBothForms(t *testing.T) {
 	}
 }
 
-func TestParseKey_SaysWhatIsWrongWithAKeyAndNothingOfIt(t *testing.T) {
-	_, edKey, err := ed25519.GenerateKey(rand.Reader)
+func TestParseKey_ReadsEd25519(t *testing.T) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if key, err := deliver.ParseKey(keyID, pkcs8(t, private)); err != nil || key.ID != keyID {
+		t.Errorf("got %v, %v", key, err)
+	}
+}
+
+func TestKey_ShowsNothingOfItselfWhenItIsPrinted(t *testing.T) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := pkcs8(t, private)
+	key, err := deliver.ParseKey(keyID, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode([]byte(text))
+	seed := private.Seed()
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+		for _, shown := range []string{fmt.Sprintf(format, key), fmt.Sprintf(format, *key)} {
+			for _, secret := range []string{
+				string(seed), fmt.Sprintf("%x", seed), fmt.Sprint(seed)[1:20], base64.StdEncoding.EncodeToString(block.Bytes)[20:],
+			} {
+				if strings.Contains(shown, secret) {
+					t.Errorf("%s shows the key: %s", format, shown)
+				}
+			}
+		}
+	}
+}
+
+func TestParseKey_SaysWhatIsWrongWithAKeyAndNothingOfIt(t *testing.T) {
 	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exchangeKey, err := ecdh.X25519().GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +107,7 @@ func TestParseKey_SaysWhatIsWrongWithAKeyAndNothingOfIt(t *testing.T) {
 		{block("PUBLIC KEY", nil), "public key"},
 		{block("ENCRYPTED PRIVATE KEY", nil), "passphrase"},
 		{block("CERTIFICATE", nil), "another kind"},
-		{pkcs8(t, edKey), "Ed25519"},
+		{pkcs8(t, exchangeKey), "neither RSA nor Ed25519"},
 		{pkcs8(t, ecKey), "ECDSA"},
 		{shortKey, "512 bits"},
 		{strings.Repeat("a", 1<<20), "longer"},

@@ -65,10 +65,11 @@ type attempt struct {
 	key    *Key
 	gate   *gate
 
-	proxied bool
-	date    string       // of the signature
-	signed  []headerLine // with it; made again for another connection
-	signErr error
+	proxied    bool
+	date       string       // of the last signing string
+	parameters string       // of the last signature base
+	signed     []headerLine // with the signature, the date first; made again for another connection
+	signErr    error
 }
 
 type headerLine struct{ name, value string }

@@ -4,7 +4,55 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/fedsender/fedsender/deliver/sign"
 )
+
+// covered is what an RFC 9421 signature covers: the components that all receivers of it want, and no more.
+const covered = `("@method" "@target-uri" "content-digest")`
+
+// sign makes the header lines that the signature brings: of draft-cavage, which every receiver reads that was looked
+// at, or of RFC 9421 where the key is Ed25519, which most of those that know the key know in that form alone.
+func (a *attempt) sign(ctx context.Context) error {
+	if len(a.signed) > 0 && a.signed[0].value == a.now().Format(http.TimeFormat) {
+		return nil // the connection was replaced within the second: the same string is not signed twice
+	}
+	signature, err := a.client.signer.Sign(ctx, sign.Request{Key: a.key.private, Flow: a.doc, Message: a})
+	if err != nil {
+		a.signErr = err
+		return err
+	}
+	date := headerLine{"Date", a.date}
+	if a.key.private.Algorithm() != sign.Ed25519 {
+		a.signed = []headerLine{date, {"Signature", signatureHeader(a.key.ID, signature)}}
+		return nil
+	}
+	a.signed = []headerLine{
+		date, {"Content-Digest", a.doc.contentDigest()}, {"Signature-Input", "sig1=" + a.parameters},
+		{"Signature", "sig1=:" + base64.StdEncoding.EncodeToString(signature) + ":"},
+	}
+	return nil
+}
+
+// SigningString implements [sign.Message]. It is called when the signature's turn has come, so that the date is that of
+// the moment: the current second, cut off and not rounded, because a date that is ahead by any amount is refused by
+// Castopod.
+func (a *attempt) SigningString() ([]byte, error) {
+	if a.gate.shut() {
+		return nil, errShut
+	}
+	now := a.now()
+	a.date = now.Format(http.TimeFormat)
+	if a.key.private.Algorithm() == sign.Ed25519 {
+		a.parameters = signatureParameters(a.key.ID, now)
+		return signatureBase(a.url.Scheme+"://"+a.url.Host+a.url.RequestURI(), a.doc.contentDigest(), a.parameters), nil
+	}
+	return signingString(a.url.RequestURI(), a.url.Host, a.date, a.doc.Digest), nil
+}
+
+func (a *attempt) now() time.Time { return a.client.config.Now().UTC() }
 
 // signingString is what draft-cavage-http-signatures-12, 2.3, signs for the headers
 // "(request-target) host date digest": what every receiver read for the interoperability study accepts.
@@ -27,20 +75,17 @@ func signatureHeader(keyID string, signature []byte) string {
 	return string(b)
 }
 
-// sign makes the header lines that the signature brings. The date is the current second, cut off and not rounded: a date that
-// is ahead by any amount is refused by Castopod.
-func (a *attempt) sign(ctx context.Context) error {
-	date := a.client.config.Now().UTC().Format(http.TimeFormat)
-	if a.date == date {
-		return nil // the connection was replaced within the second: the same string is not signed twice
-	}
-	message := signingString(a.url.RequestURI(), a.url.Host, date, a.doc.Digest)
-	signatures, err := a.client.signer.Sign(ctx, a.key, [][]byte{message})
-	if err != nil {
-		a.signErr = err
-		return err
-	}
-	a.date = date
-	a.signed = []headerLine{{"Date", date}, {"Signature", signatureHeader(a.key.ID, signatures[0])}}
-	return nil
+// signatureParameters are those of RFC 9421, 2.3. A key id has passed checkKeyID, so it needs no escaping.
+func signatureParameters(keyID string, created time.Time) string {
+	return covered + ";created=" + strconv.FormatInt(created.Unix(), 10) + `;keyid="` + keyID + `";alg="ed25519"`
+}
+
+// signatureBase is what RFC 9421, 2.5, signs.
+func signatureBase(target, digest, parameters string) []byte {
+	b := make([]byte, 0, 96+len(target)+len(digest)+len(parameters))
+	b = append(b, "\"@method\": POST"...)
+	b = append(append(b, "\n\"@target-uri\": "...), target...)
+	b = append(append(b, "\n\"content-digest\": "...), digest...)
+	b = append(append(b, "\n\"@signature-params\": "...), parameters...)
+	return b
 }

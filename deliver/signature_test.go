@@ -1,9 +1,10 @@
 package deliver_test
 
 import (
-	"bytes"
 	"context"
 	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
@@ -13,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,6 +23,7 @@ import (
 	"github.com/go-fed/httpsig"
 
 	"github.com/fedsender/fedsender/deliver"
+	"github.com/fedsender/fedsender/deliver/sign"
 )
 
 var signatureForm = regexp.MustCompile(
@@ -127,18 +130,18 @@ type countingSigner struct {
 	fail  error
 }
 
-func (s *countingSigner) Sign(ctx context.Context, key *deliver.Key, batch [][]byte) ([][]byte, error) {
+func (s *countingSigner) Sign(ctx context.Context, r sign.Request) ([]byte, error) {
 	s.count.Add(1)
 	if s.fail != nil {
 		return nil, s.fail
 	}
-	return s.Signer.Sign(ctx, key, batch)
+	return s.Signer.Sign(ctx, r)
 }
 
 func TestPost_HostThatCannotBeReachedCostsNoSignature(t *testing.T) {
 	server, config := newServer(t, func(http.ResponseWriter, *http.Request) {})
 	server.Close()
-	signer := &countingSigner{Signer: deliver.NewGoSigner(1)}
+	signer := &countingSigner{Signer: sign.NewStage(sign.Go{}, 1, nil)}
 	config.Signer = signer
 	wantClass(t, post(t, config, server.URL+"/inbox"), deliver.Retry, "refused")
 	if n := signer.count.Load(); n != 0 {
@@ -167,44 +170,6 @@ func TestPost_SenderNameIsSentForTestsThatAskForIt(t *testing.T) {
 	wantClass(t, post(t, config, server.URL), deliver.Delivered)
 }
 
-func TestGoSigner_BatchComesBackInOrder(t *testing.T) {
-	key := newKey(t)
-	batch := [][]byte{[]byte("a"), []byte("b"), []byte("c"), []byte("d"), []byte("e")}
-	signatures, err := deliver.NewGoSigner(2).Sign(t.Context(), key, batch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, message := range batch {
-		hash := sha256.Sum256(message)
-		if err := rsa.VerifyPKCS1v15(&rsaKey().PublicKey, crypto.SHA256, hash[:], signatures[i]); err != nil {
-			t.Errorf("message %d: %s", i, err)
-		}
-	}
-	again, err := deliver.NewGoSigner(0).Sign(t.Context(), key, batch[:1])
-	if err != nil || !bytes.Equal(again[0], signatures[0]) {
-		t.Errorf("a signature is not the same twice: %v", err)
-	}
-}
-
-func TestGoSigner_GivesUpItsPlaceInTheQueueWhenTheContextEnds(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	signer := deliver.NewGoSigner(1)
-	key := newKey(t)
-	// A free turn and a dead context may race; many tries must end in at least one refusal and no wrong answer.
-	refused := 0
-	for range 64 {
-		if _, err := signer.Sign(ctx, key, [][]byte{[]byte("a")}); errors.Is(err, context.Canceled) {
-			refused++
-		} else if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if refused == 0 {
-		t.Error("never gave up")
-	}
-}
-
 func TestNewClient_NamesTheSettingThatIsWrong(t *testing.T) {
 	for _, c := range []struct {
 		config deliver.Config
@@ -219,5 +184,98 @@ func TestNewClient_NamesTheSettingThatIsWrong(t *testing.T) {
 		if _, err := deliver.NewClient(c.config); err == nil || !strings.Contains(err.Error(), c.name) {
 			t.Errorf("%s: %v", c.name, err)
 		}
+	}
+}
+
+var inputForm = regexp.MustCompile(`^sig1=(\("@method" "@target-uri" "content-digest"\);created=([0-9]+);keyid="([^"]+)";alg="ed25519")$`)
+
+func TestPost_Ed25519KeySignsInTheFormOfRFC9421(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := deliver.ParseKey(keyID, pkcs8(t, private))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 11, 2, 9, 5, 7, 999_999_999, time.UTC)
+	check := func(r *http.Request) error {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256(body)
+		if want := "sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"; r.Header.Get("Content-Digest") != want {
+			return fmt.Errorf("content digest %q, want %q", r.Header.Get("Content-Digest"), want)
+		}
+		input := inputForm.FindStringSubmatch(r.Header.Get("Signature-Input"))
+		if input == nil {
+			return fmt.Errorf("form of %q", r.Header.Get("Signature-Input"))
+		}
+		if input[2] != strconv.FormatInt(now.Unix(), 10) || input[3] != keyID || r.Header.Get("Date") != "Mon, 02 Nov 2026 09:05:07 GMT" {
+			return fmt.Errorf("input %q, date %q", input, r.Header.Get("Date"))
+		}
+		text, ok := strings.CutPrefix(r.Header.Get("Signature"), "sig1=:")
+		text, closed := strings.CutSuffix(text, ":")
+		signature, err := base64.StdEncoding.Strict().DecodeString(text)
+		if !ok || !closed || err != nil {
+			return fmt.Errorf("form of %q", r.Header.Get("Signature"))
+		}
+		base := "\"@method\": " + r.Method + "\n\"@target-uri\": https://" + r.Host + r.RequestURI +
+			"\n\"content-digest\": " + r.Header.Get("Content-Digest") + "\n\"@signature-params\": " + input[1]
+		if !ed25519.Verify(public, []byte(base), signature) {
+			return errors.New("the signature is wrong")
+		}
+		return nil
+	}
+	server, config := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+		if err := check(r); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		}
+	})
+	config.Now = func() time.Time { return now }
+	client := newClient(t, config)
+	for _, path := range []string{"/inbox", "", "/users/%C3%A9/inbox?a=b&c=%20d"} {
+		out := client.Post(t.Context(), server.URL+path, newDocument(t, `{"type":"Create"}`), key)
+		wantClass(t, out, deliver.Delivered)
+	}
+}
+
+func TestPost_DateIsOfTheMomentWhenTheSignatureWasMade(t *testing.T) {
+	var second atomic.Int64
+	start := time.Date(2026, 11, 2, 9, 5, 7, 0, time.UTC)
+	server, config := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+		if err := verify(r, &rsaKey().PublicKey); err != nil || r.Header.Get("Date") != "Mon, 02 Nov 2026 09:05:27 GMT" {
+			http.Error(w, fmt.Sprint(err, r.Header.Get("Date")), http.StatusBadRequest)
+		}
+	})
+	config.Now = func() time.Time { return start.Add(time.Duration(second.Load()) * time.Second) }
+	config.Signer = lateSigner{sign.NewStage(sign.Go{}, 1, nil), func() { second.Store(20) }}
+	wantClass(t, post(t, config, server.URL+"/inbox"), deliver.Delivered)
+}
+
+// lateSigner has time pass before the signature's turn comes.
+type lateSigner struct {
+	deliver.Signer
+	pass func()
+}
+
+func (s lateSigner) Sign(ctx context.Context, r sign.Request) ([]byte, error) {
+	s.pass()
+	return s.Signer.Sign(ctx, r)
+}
+
+func TestPost_ShutGateCostsNoSignature(t *testing.T) {
+	var requests atomic.Int32
+	server, config := newServer(t, func(http.ResponseWriter, *http.Request) { requests.Add(1) })
+	var g gated
+	var made atomic.Int32
+	stage := sign.NewStage(sign.Go{}, 1, func(time.Duration) { made.Add(1) })
+	config.Signer = lateSigner{stage, func() { g.shut.Store(1) }}
+	out := newClient(t, config).Post(g.under(t), server.URL+"/inbox", newDocument(t, `{}`), newKey(t))
+	wantClass(t, out, deliver.Canceled)
+	server.Close()
+	if requests.Load() != 0 || made.Load() != 0 {
+		t.Errorf("%d signatures and %d requests after the gate was shut", made.Load(), requests.Load())
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/caarlos0/env/v10"
 
 	"github.com/fedsender/fedsender/deliver"
+	"github.com/fedsender/fedsender/deliver/sign"
 	"github.com/fedsender/fedsender/pg"
 )
 
@@ -43,7 +44,7 @@ type Config struct {
 	ShutdownTimeout        time.Duration `env:"SENDER_SHUTDOWN_TIMEOUT" envDefault:"30s" unit:"duration" usage:"how long deliveries in flight may take to end after SIGTERM"`
 	CacheBytes             Bytes         `env:"SENDER_CACHE_BYTES" envDefault:"64MiB" unit:"bytes" usage:"memory for activities read ahead, whatever the backlog"`
 
-	Signer                string         `env:"SENDER_SIGNER" envDefault:"auto" unit:"auto|go" usage:"what makes the RSA signatures"`
+	Signer                string         `env:"SENDER_SIGNER" envDefault:"auto" unit:"auto|libcrypto|go" usage:"what makes the RSA signatures; auto: OpenSSL's libcrypto where there is one, else Go, which takes three times as long"`
 	AllowPrivateAddresses []netip.Prefix `env:"SENDER_ALLOW_PRIVATE_ADDRESSES" default:"none" unit:"CIDR list" usage:"networks that may be sent to although they are not public; opens all ports"`
 	AllowHTTP             bool           `env:"SENDER_ALLOW_HTTP" envDefault:"false" unit:"true|false" usage:"send to http:// inboxes and to any port, for tests"`
 	ConnectTo             string         `env:"SENDER_CONNECT_TO" unit:"HOST:PORT" usage:"make every connection to there, names and TLS SNI unchanged, for tests"`
@@ -135,11 +136,11 @@ func ParseDatabaseURL(environment map[string]string) (string, error) {
 
 func (c *Config) check() error {
 	switch c.Signer {
-	case "auto", "go":
-	case "libcrypto", "batch":
-		return wrong("SENDER_SIGNER", "%s is not in this version; use auto or go", c.Signer)
+	case sign.Auto, sign.Libcrypto, sign.OnlyGo:
+	case sign.Batch:
+		return wrong("SENDER_SIGNER", "batch is not in this version; use auto, libcrypto or go")
 	default:
-		return wrong("SENDER_SIGNER", "must be auto or go, not %q", c.Signer)
+		return wrong("SENDER_SIGNER", "must be auto, libcrypto or go, not %q", c.Signer)
 	}
 	if names := pg.SourceNames(); c.Source != "auto" && !slices.Contains(names, c.Source) {
 		return wrong("SENDER_SOURCE", "must be auto, %s, not %q", strings.Join(names, " or "), c.Source)

@@ -69,7 +69,7 @@ func TestParseConfig_NamesTheWrongVariableInOneSentence(t *testing.T) {
 		"SENDER_REQUEST_TIMEOUT":            {"30", "0s", "1ms", "-1s", "forever"},
 		"SENDER_SHUTDOWN_TIMEOUT":           {"0s"},
 		"SENDER_CACHE_BYTES":                {"1", "lots", "9999999999GiB"},
-		"SENDER_SIGNER":                     {"libcrypto", "batch", "openssl"},
+		"SENDER_SIGNER":                     {"batch", "openssl"},
 		"SENDER_ALLOW_PRIVATE_ADDRESSES":    {"10.0.0.0/33", "everything"},
 		"SENDER_ALLOW_HTTP":                 {"maybe"},
 		"SENDER_CONNECT_TO":                 {"localhost"},

@@ -18,6 +18,7 @@ import (
 
 	"github.com/fedsender/fedsender/admin"
 	"github.com/fedsender/fedsender/deliver"
+	"github.com/fedsender/fedsender/deliver/sign"
 	"github.com/fedsender/fedsender/lease"
 	"github.com/fedsender/fedsender/pg"
 	"github.com/fedsender/fedsender/targets"
@@ -41,6 +42,10 @@ type engine struct {
 	rules       atomic.Pointer[worker.Rules] // of the source
 	client      *deliver.Client              // nil until the source was read
 	speed       *speedometer
+
+	choice     *sign.Choice // what signs
+	stage      *sign.Stage  // where requests for it wait
+	refusedKey sync.Once    // the log has a line of a key that libcrypto refused
 
 	index      *targets.Index
 	refreshing refreshing // of index

@@ -44,6 +44,7 @@ func (e *engine) run(ctx context.Context) error {
 	if feed == nil {
 		return err
 	}
+	e.saySigner()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	e.dispatcher = newDispatcher(e.config, e.post, func(r *panics.Recovered) { stop(fatal{r.AsError()}) })
@@ -115,11 +116,15 @@ func newEngine(ctx context.Context, config Config) (*engine, error) {
 		leaseConfig: leaseConfig, speed: &speedometer{},
 		index: targets.New(), documents: newDocuments(config.CacheBytes), keys: newKeys(), news: make(chan struct{}, 1), rewinds: make(chan chan struct{}), listsChanged: make(chan struct{}, 1),
 	}
+	if err := e.openSigner(); err != nil {
+		return nil, err
+	}
 	e.poolConfig = poolConfig.Copy()
 	pg.Bound(e.poolConfig)
 	pg.Confine(e.poolConfig, e.admit)
 	e.cutPool = pg.Cuttable(ctx, e.poolConfig)
 	if e.pool, err = pg.NewPool(ctx, e.poolConfig, pg.PoolConns); err != nil {
+		e.choice.Close()
 		return nil, err
 	}
 	return e, nil
@@ -127,11 +132,9 @@ func newEngine(ctx context.Context, config Config) (*engine, error) {
 
 // newClient makes what delivers, as the source wants it.
 func (e *engine) newClient(source *pg.Source) (*deliver.Client, error) {
-	signer := deliver.NewGoSigner(0)
-	signer.Signed = func(took time.Duration) { e.speed.signed(time.Now(), took) }
 	return deliver.NewClient(deliver.Config{
 		Policy: e.policy(source), RequestTimeout: e.timeout(source), ConnectTo: e.config.ConnectTo, CAFile: e.config.CAFile,
-		UserAgent: e.config.UserAgent, Signer: signer, SenderName: markName(e.config), MaxIdlePerHost: e.config.MaxInFlightPerInstance, Now: clock,
+		UserAgent: e.config.UserAgent, Signer: e.stage, SenderName: markName(e.config), MaxIdlePerHost: e.config.MaxInFlightPerInstance, Now: clock,
 	})
 }
 
@@ -148,6 +151,7 @@ func (e *engine) closeClient() {
 	if e.client != nil { // there is none where the database was never reached
 		e.client.Close()
 	}
+	e.choice.Close()
 }
 
 // markName is what receivers are told about who sends: nothing, except in tests that tell processes apart.

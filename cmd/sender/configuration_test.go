@@ -30,7 +30,7 @@ func TestConfiguration_AWrongValueIsOneLineThatNamesIt(t *testing.T) {
 		"variable":           {[]string{dsn, "SENDER_MAX_IN_FLIGHT=many"}, []string{"run"}, `SENDER_MAX_IN_FLIGHT must be a whole number, not "many"`},
 		"flag":               {[]string{dsn}, []string{"run", "--request-timeout", "30"}, `--request-timeout must be a duration with a unit`},
 		"flag over variable": {[]string{dsn, "SENDER_SOURCE=native"}, []string{"run", "--source=x"}, "--source must be"},
-		"signer":             {[]string{dsn, "SENDER_SIGNER=libcrypto"}, []string{"run"}, "SENDER_SIGNER libcrypto is not in this version"},
+		"signer":             {[]string{dsn, "SENDER_SIGNER=batch"}, []string{"run"}, "SENDER_SIGNER batch is not in this version"},
 		"no database":        {nil, []string{"run"}, "DATABASE_URL is not set"},
 		"broken URL":         {[]string{"DATABASE_URL=postgres://u:s3cr%et@db/x"}, []string{"status"}, "DATABASE_URL is no valid postgres:// URL"},
 		"unescaped password": {[]string{"DATABASE_URL=postgres://u:s3cret/x@db/x"}, []string{"run"}, "DATABASE_URL has an @ behind the host"},
@@ -259,6 +259,10 @@ func TestDoctor_FindsWhatIsWrong(t *testing.T) {
 	require.Equal(t, pg.Bad, verdicts["activity ids"])
 	require.Equal(t, pg.OK, verdicts["database"])
 	require.Equal(t, pg.OK, verdicts["lease connection"])
+	require.Contains(t, verdicts, "signatures")
+
+	o = runProgram(t, append(environment, "SENDER_SIGNER=go"), "doctor")
+	require.Contains(t, o.out, "made by crypto/rsa, as SENDER_SIGNER says")
 
 	o = runProgram(t, []string{fmt.Sprintf("DATABASE_URL=postgres://u:s3cret@127.0.0.1:%d/x", closedPort(t))}, "doctor")
 	require.Equal(t, 1, o.code)

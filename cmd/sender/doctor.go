@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fedsender/fedsender/deliver/sign"
 	"github.com/fedsender/fedsender/pg"
 	"github.com/fedsender/fedsender/sender"
 )
@@ -44,6 +45,7 @@ func (a *app) doctor(ctx context.Context, asJSON bool) error {
 	for _, name := range sender.Unknown(a.environment) {
 		findings = append(findings, pg.Finding{What: "configuration", Verdict: pg.Warn, Says: name + " is not known and does nothing", Mend: "see sender run --help"})
 	}
+	findings = append(findings, signerFinding(config.Signer))
 	findings = append(findings, pg.Diagnose(ctx, cfg, lease)...)
 	redact := a.redact()
 	bad := false
@@ -60,6 +62,27 @@ func (a *app) doctor(ctx context.Context, asJSON bool) error {
 		return errSilent
 	}
 	return err
+}
+
+// signerFinding says what would make the signatures here, and what that means.
+func signerFinding(way string) pg.Finding {
+	const mend = "install OpenSSL's libcrypto (libssl3, openssl-libs, libcrypto3) and use a build that loads it, or set SENDER_SIGNER="
+	f := pg.Finding{What: "signatures", Verdict: pg.OK}
+	choice, err := sign.Choose(way, func(sign.Fault) {}) // nothing is signed
+	switch {
+	case err != nil:
+		f.Verdict, f.Says = pg.Bad, "SENDER_SIGNER: "+err.Error()
+		f.Mend = mend + "auto"
+	case choice.Library != "":
+		f.Says = "RSA signatures are made by libcrypto (" + choice.Library + ")"
+	case choice.Missing != nil:
+		f.Verdict = pg.Warn
+		f.Says = "RSA signatures, most of the work of a delivery, are made by crypto/rsa, which takes about three times as long as libcrypto; there is none: " + choice.Missing.Error()
+		f.Mend = mend + "go, if that is enough"
+	default:
+		f.Says = "RSA signatures are made by crypto/rsa, as SENDER_SIGNER says"
+	}
+	return f
 }
 
 func (a *app) printFindings(findings []pg.Finding) error {

@@ -1,0 +1,49 @@
+package sender
+
+import (
+	"cmp"
+	"errors"
+	"time"
+
+	"github.com/fedsender/fedsender/deliver/sign"
+)
+
+// openSigner finds what signs.
+func (e *engine) openSigner() error {
+	choice, err := sign.Choose(cmp.Or(e.config.Signer, sign.Auto), e.signingFault)
+	if unavailable := (*sign.UnavailableError)(nil); errors.As(err, &unavailable) {
+		return wrong("SENDER_SIGNER", "%s", unavailable.Problem)
+	}
+	if err != nil {
+		return err
+	}
+	e.choice = choice
+	e.stage = sign.NewStage(choice.Backend, 0, func(took time.Duration) { e.speed.signed(time.Now(), took) })
+	e.metrics.WatchSignatures(func() (byLibcrypto, byGo float64) {
+		library, inGo := choice.Made()
+		return float64(library), float64(inGo)
+	}, func() float64 { return float64(e.stage.Waiting()) })
+	return nil
+}
+
+// saySigner says what signs, which is most of what a delivery costs.
+func (e *engine) saySigner() {
+	switch {
+	case e.choice.Library != "":
+		e.log.Info("RSA signatures are made by libcrypto", "library", e.choice.Library)
+	case e.choice.Missing != nil:
+		e.log.Info("RSA signatures are made by crypto/rsa, which takes about three times as long: no libcrypto can be used", "reason", e.choice.Missing)
+	}
+}
+
+// signingFault says once of each kind what libcrypto did. The signature was made by crypto/rsa instead.
+func (e *engine) signingFault(f sign.Fault) {
+	e.metrics.SigningFault()
+	if f.GivenUp {
+		e.log.Error("libcrypto is not used any more, crypto/rsa signs from here on; update OpenSSL, or set SENDER_SIGNER=go", "reason", f.Err)
+		return
+	}
+	e.refusedKey.Do(func() {
+		e.log.Warn("libcrypto can't sign with an actor's key, crypto/rsa does; others are counted in fedsender_signing_faults_total", "reason", f.Err)
+	})
+}
