@@ -48,7 +48,7 @@ type Fediverse struct {
 	server    *http.Server
 
 	instances sync.Map // domain → *Instance
-	keys      sync.Map // keyId → *rsa.PublicKey
+	keys      sync.Map // keyId → *rsa.PublicKey or ed25519.PublicKey
 	fallback  atomic.Pointer[Behaviour]
 	verified  atomic.Uint64 // requests seen, for VerifyEvery
 
