@@ -320,11 +320,11 @@ func TestMigrate_WithoutTheRightToMakeTriggersSaysSoAndPolls(t *testing.T) {
 			assert.Contains(t, report.Silent, "public.sent_activity")
 		}
 		require.NoError(t, pg.CheckSchema(t.Context(), conn))
-		assert.Equal(t, "f 9 1", bell(t, conn), "the feed begins before the first activity")
+		assert.Equal(t, "f 9 3", bell(t, conn), "the feed begins at the newest activity")
 
 		execute(t, owner, `grant trigger on all tables in schema public to `+name)
 		assert.Empty(t, migrate(t, conn, pg.MigrateOptions{}).Silent)
-		assert.Equal(t, "t 0 1", bell(t, conn))
+		assert.Equal(t, "t 0 3", bell(t, conn))
 		execute(t, owner, `revoke trigger on all tables in schema public from `+name)
 		execute(t, owner, `delete from public.sent_activity`) // with a trigger whose owner has no right to it any more
 		migrate(t, conn, pg.MigrateOptions{Down: true})
@@ -336,6 +336,58 @@ func TestMigrate_WithoutTheRightToMakeTriggersSaysSoAndPolls(t *testing.T) {
 func bell(t *testing.T, conn *pgx.Conn) string {
 	t.Helper()
 	return value[string](t, conn, `select concat_ws(' ', rings, cardinality(silent_tables), (select horizon from fedsender.feed)) from fedsender.source`)
+}
+
+// Without triggers there is no lock to wait for; who writes is waited for by name, prepared or not.
+func TestMigrate_WithoutTriggersTheFeedBeginsWhereNoIdCanAppearAnyMore(t *testing.T) {
+	server, err := postgres.Start(t.Context(), postgres.Options{Settings: map[string]string{"max_prepared_transactions": "2"}})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Close()) })
+	for _, line := range lemmy.Lines {
+		t.Run(string(line), func(t *testing.T) {
+			ctx := t.Context()
+			url, err := server.CreateDatabase(ctx, "lemmy"+strings.ReplaceAll(string(line), ".", ""))
+			require.NoError(t, err)
+			owner, err := pgx.Connect(ctx, url)
+			require.NoError(t, err)
+			defer func() { _ = owner.Close(context.WithoutCancel(ctx)) }()
+			require.NoError(t, lemmy.Create(ctx, owner, line))
+			w := world(t, line, owner)
+			community, _, _ := follow(t, w, "one.example", "c")
+			send := func(name string) string {
+				return fmt.Sprintf(`insert into public.sent_activity (ap_id, data, sensitive, send_inboxes, send_all_instances, actor_type, actor_apub_id)
+					values ('%s', '{}', false, '{}', false, 'community', '%s')`, name, community.APID)
+			}
+			open, prepared, reader := another(t, owner), another(t, owner), another(t, owner)
+			execute(t, reader, `begin; select * from public.sent_activity`) // holds up nobody
+			execute(t, open, `begin; `+send("open"))
+			execute(t, prepared, `begin; `+send("prepared"))
+			execute(t, owner, send("early"))
+			conn := role(t, owner, "sender")
+			name := conn.Config().User
+			execute(t, owner, `grant create on database `+owner.Config().Database+` to `+name+`; grant select on all tables in schema public to `+name)
+			done := make(chan error, 1)
+			go func() { _, err := pg.Migrate(ctx, conn, pg.MigrateOptions{}); done <- err }()
+			horizon := func() int64 { return value[int64](t, owner, `select horizon from fedsender.feed`) }
+			require.Eventually(t, func() bool {
+				return len(done) > 0 || value[bool](t, owner, `select exists (select from pg_stat_activity where usename = $1 and wait_event = 'PgSleep')`, name)
+			}, 60*time.Second, 10*time.Millisecond)
+			require.Empty(t, done, "it waits for nobody")
+			execute(t, prepared, `prepare transaction 'x'`)
+			execute(t, open, `commit`)
+			for range 3 { // it sees that both sessions have ended theirs, and that one goes on
+				const look = `select max(xact_start) from pg_stat_activity where usename = $1 having max(xact_start) > $2`
+				after := value[time.Time](t, owner, `select clock_timestamp()`)
+				require.Eventually(t, func() bool {
+					return value[bool](t, owner, `select exists (`+look+`)`, name, after)
+				}, 20*time.Second, 10*time.Millisecond)
+			}
+			require.Equal(t, int64(0), horizon(), "a prepared transaction may still commit below")
+			execute(t, owner, `commit prepared 'x'`)
+			require.NoError(t, <-done)
+			require.Equal(t, int64(3), horizon())
+		})
+	}
 }
 
 // The lock that making a trigger takes waits for who writes, so what is visible then is all.

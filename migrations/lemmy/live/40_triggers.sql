@@ -41,7 +41,7 @@ $$;
 comment on function fedsender.missing_triggers() is 'Those that are not there.';
 
 -- A trigger on sent_activity waits for all who write it; once it is there, nobody does, and all ids that were drawn are
--- visible or holes for ever. So the feed begins there, and without that right at the oldest activity.
+-- visible or holes for ever. So the feed begins there.
 create or replace procedure fedsender.make_triggers()
 language plpgsql
 as $$
@@ -49,7 +49,11 @@ declare
   v record;
   v_made boolean;
 begin
-  for v in select m.* from fedsender.missing_triggers() m order by m.place loop
+  -- As far as the role may: source.silent_tables tells of the rest. Who may not would wait for the lock all the same, and
+  -- Lemmy's writers behind.
+  for v in
+    select m.* from fedsender.missing_triggers() m where pg_catalog.has_table_privilege('public.' || m.relation, 'trigger') order by m.place
+  loop
     v_made := false;
     for v_try in 1..30 loop
       begin
@@ -66,18 +70,55 @@ begin
               using errcode = 'lock_not_available', hint = 'See pg_locks; then run sender migrate again.';
           end if;
         when insufficient_privilege then
-          v_made := true; -- as far as it goes: source.silent_tables tells
+          v_made := true; -- the right was taken away meanwhile
       end;
       commit;
       exit when v_made;
     end loop;
   end loop;
-  update fedsender.feed set horizon = greatest((select min(a.id) - 1 from public.sent_activity a), 0) where horizon = 0;
+  call fedsender.begin_feed();
   -- What changed while triggers were missing was told to nobody.
   perform fedsender.tell_all();
 end
 $$;
 comment on procedure fedsender.make_triggers() is 'Make the triggers that are missing, as far as the role may.';
+
+-- Without the right to make that trigger no lock can be asked for that waits for writers. Whoever may have drawn an id below
+-- the highest holds the lock that an INSERT takes, or has ended: an INSERT draws its id under it.
+create or replace procedure fedsender.begin_feed()
+language plpgsql
+as $$
+declare
+  v_highest bigint;
+  v_writers text[];
+begin
+  if not exists (select from fedsender.feed f where f.horizon = 0)
+     or not exists (select from fedsender.missing_triggers() m where m.relation = 'sent_activity') then
+    return;
+  end if;
+  select coalesce(max(a.id), 0) into v_highest from public.sent_activity a;
+  -- One that is prepared keeps its virtual number (since PostgreSQL 14.1).
+  v_writers := array(
+    select l.virtualtransaction
+    from pg_catalog.pg_locks l
+    where l.relation = 'public.sent_activity'::regclass and l.granted
+      and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
+      and l.mode in ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'));
+  for v_try in 1..120 loop
+    exit when not exists (
+      select from pg_catalog.pg_locks l
+      where l.relation = 'public.sent_activity'::regclass and l.virtualtransaction = any (v_writers));
+    if v_try = 120 then
+      raise exception 'somebody has been writing to table sent_activity for half a minute, and what he writes may come below what is there'
+        using errcode = 'lock_not_available', hint = 'See pg_locks; then run sender migrate again.';
+    end if;
+    commit;
+    perform pg_sleep(0.25);
+  end loop;
+  update fedsender.feed set horizon = v_highest where horizon = 0;
+end
+$$;
+comment on procedure fedsender.begin_feed() is 'Have the feed begin at the highest id, once no activity can appear below it any more.';
 
 -- Who may only create triggers on a table can't drop them but with their function, which takes all of its triggers along.
 create or replace procedure fedsender.drop_triggers()
@@ -140,5 +181,5 @@ select 'lemmy'::text as name,
 ---- create above / drop below ----
 
 drop view if exists fedsender.source;
-drop procedure if exists fedsender.drop_triggers(), fedsender.make_triggers();
+drop procedure if exists fedsender.drop_triggers(), fedsender.make_triggers(), fedsender.begin_feed();
 drop function if exists fedsender.missing_triggers(), fedsender.wanted_triggers();
