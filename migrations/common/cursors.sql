@@ -50,15 +50,16 @@ language sql
     returning q.instance_id
   ), health as (
     insert into fedsender.instance_health as h
-      (instance_id, not_before, throttles, gone_at, gone, last_success_at, last_error, last_http_status, last_error_at, ahead_id, held)
+      (instance_id, not_before, throttles, gone_at, gone, last_success_at, last_error, last_http_status, last_error_at, ahead_id, held,
+       cursor_id)
     select v.instance_id, v.not_before, coalesce(v.throttles, 0), coalesce(v.gone_at, '{}'), coalesce(v.gone, false), v.last_success_at,
-      v.last_error, v.last_http_status, v.last_error_at, coalesce(v.ahead_id, 0), coalesce(v.held, '[]')
+      v.last_error, v.last_http_status, v.last_error_at, coalesce(v.ahead_id, 0), coalesce(v.held, '[]'), v.cursor_id
     from v join moved using (instance_id)
     on conflict (instance_id) do update
     set not_before = excluded.not_before, throttles = excluded.throttles, gone_at = excluded.gone_at,
         gone = excluded.gone, last_success_at = excluded.last_success_at, last_error = excluded.last_error,
         last_http_status = excluded.last_http_status, last_error_at = excluded.last_error_at,
-        ahead_id = excluded.ahead_id, held = excluded.held
+        ahead_id = excluded.ahead_id, held = excluded.held, cursor_id = excluded.cursor_id
   ), alive as (
     -- Skipping spares a deadlock with who deletes the instance and its cursor.
     update {{ .instances }} i

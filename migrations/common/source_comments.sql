@@ -50,7 +50,7 @@ comment on column fedsender.source_queue_state.last_success_at is 'As in instanc
 comment on column fedsender.source_queue_state.last_error is 'As in instance_health.';
 comment on column fedsender.source_queue_state.last_http_status is 'As in instance_health.';
 comment on column fedsender.source_queue_state.last_error_at is 'As in instance_health.';
-comment on column fedsender.source_queue_state.ahead_id is 'As in instance_health.';
+comment on column fedsender.source_queue_state.ahead_id is 'As in instance_health; 0 where the cursor was set back since.';
 comment on column fedsender.source_queue_state.held is 'As in instance_health.';
 comment on column fedsender.source_queue_state.paused_until is 'As in instance_control.';
 comment on column fedsender.source_queue_state.max_in_flight is 'As in instance_control.';

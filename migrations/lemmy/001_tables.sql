@@ -8,6 +8,8 @@ comment on column fedsender.instance_start.from_id is 'Where its cursor begins: 
 
 {{ template "common/balance.sql" . }}
 
+{{ template "common/health_cursor.sql" . }}
+
 {{ template "common/sweep.sql" . }}
 
 -- Tells whose schema this is while it is not finished; see live/40_triggers.sql.
@@ -19,6 +21,8 @@ select 'lemmy'::text as name;
 drop view if exists fedsender.source;
 
 {{ template "drop common/sweep.sql" . }}
+
+{{ template "drop common/health_cursor.sql" . }}
 
 {{ template "drop common/balance.sql" . }}
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fedsender/fedsender/test/fediverse"
 	"github.com/fedsender/fedsender/test/fleet"
 	"github.com/fedsender/fedsender/test/lemmy"
 )
@@ -42,6 +43,44 @@ func TestLemmy_Beside_ACursorThatAnotherProgramMovedStopsThatInstance(t *testing
 		s.must("resume", "a.example")
 		s.arrived("a.example", append(taken, first, second, third)...)
 		s.settled(a)
+	})
+}
+
+// With Lemmy's own sender admins stop it, edit the cursor and start it again.
+func TestLemmy_Beside_ACursorThatIsSetWhileNobodyHoldsItIsWhereItGoesOn(t *testing.T) {
+	onBothLines(t, func(t *testing.T, line lemmy.Line) {
+		s := newScene(t, line)
+		a, b := s.remote("a.example"), s.remote("b.example")
+		third := lemmy.ActivityID("3")
+		s.fedi.Instance("a.example").SetBehaviour(s.receiver.Behaviour(fediverse.PerActivity(func(id string) fediverse.Answer {
+			if id == third {
+				return fediverse.Status(500)
+			}
+			return nil
+		})))
+		s.start(1)
+		var ids []string
+		for range 5 {
+			ids = append(ids, s.send())
+		}
+		beyond := []string{ids[0], ids[1], ids[3], ids[4]} // what is known to be settled beyond the cursor
+		s.arrived("a.example", beyond...)
+		s.arrived("b.example", ids...)
+		s.until("that is saved", `select last_successful_id < ahead_id and ahead_id = $2 from fedsender.source_queue_state where instance_id = $1`, a, s.newest())
+		s.halt()
+		s.fedi.Instance("a.example").SetBehaviour(nil)
+		s.exec(`update federation_queue_state set last_successful_id = 0, fail_count = 0, {last_retry} = null where instance_id = $1`, a)
+		skipped := s.send()
+		s.exec(`update federation_queue_state set last_successful_id = $2 where instance_id = $1`, b, s.newest())
+		s.start(1)
+		s.arrived("a.example", append(append(beyond, ids...), skipped)...)
+		next := s.send()
+		s.arrived("b.example", append(ids, next)...)
+		s.settled(a)
+		s.settled(b)
+		if n := query[int](s, `select count(*) from fedsender.instance_control where paused_until > now()`); n != 0 {
+			t.Errorf("%d instances are paused", n)
+		}
 	})
 }
 

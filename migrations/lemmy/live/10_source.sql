@@ -185,17 +185,7 @@ create or replace view fedsender.source_domain_list as
 select list, domain, expires_at
 from fedsender.read_domain_lists();
 
-create or replace view fedsender.source_queue_state as
-select q.instance_id, q.last_successful_id, q.fail_count, q.last_retry_at, q.last_successful_published_at,
-  h.not_before, coalesce(h.throttles, 0) as throttles, coalesce(h.gone_at, '{}') as gone_at, coalesce(h.gone, false) as gone,
-  h.last_success_at, h.last_error, h.last_http_status, h.last_error_at,
-  coalesce(h.ahead_id, 0) as ahead_id, coalesce(h.held, '[]') as held,
-  c.paused_until, c.max_in_flight,
-  s.snapshot as start_snapshot, s.xid as start_xid, s.until_id as start_until_id
-from fedsender.read_cursors() q
-left join fedsender.instance_health h using (instance_id)
-left join fedsender.instance_control c using (instance_id)
-left join fedsender.instance_start s on s.instance_id = q.instance_id and s.until_id > q.last_successful_id;
+{{ template "common/queue_state.sql" . }}
 
 {{ template "common/source_comments.sql" . }}
 {{ template "common/source_function_comments.sql" . }}
