@@ -79,6 +79,9 @@ func TestLemmySource_FindsWhoSignsByWhatTheActivitySays(t *testing.T) {
 			require.NoError(t, err)
 			assert.True(t, found.Found)
 			assert.Equal(t, "https://HOME.example/as/written#main-key", found.KeyID)
+			whole, err := pg.ReadActivities(ctx, conn, []int64{id})
+			require.NoError(t, err)
+			assert.Equal(t, found.KeyID, whole[0].KeyID)
 			assert.Contains(t, found.PrivateKeyPEM, "PRIVATE KEY")
 			assert.Equal(t, value[string](t, conn, `
 				select s.ap_id from fedsender.source_activity a join fedsender.source_actor s on s.id = a.actor_id where a.id = $1`, id), actor.APID)

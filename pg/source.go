@@ -18,7 +18,7 @@ type Querier interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
 
-// Activity is a row of fedsender.source_activity. Body is empty where only the rest was asked for.
+// Activity is a row of fedsender.source_activity. KeyID and Body are empty where only the rest was asked for.
 type Activity struct {
 	ID           int64
 	ActorID      int64
@@ -31,11 +31,21 @@ type Activity struct {
 	Body         string
 }
 
+// activityColumns are those that decide whom an activity is for. What it costs a source to find out the rest, a million rows
+// that nobody wants must not pay.
+//
 // Applications write these rows. A null in an array or a date that a time.Time can't be would be an error of the whole
 // read, of every row with it and for ever: nulls are passed over and dates are brought near.
-var activityColumns = `id, actor_id, coalesce(key_id, ''), ` + near("published_at") + `,
+var activityColumns = `id, actor_id, ` + near("published_at") + `,
 	` + withoutNulls("send_inboxes") + `, ` + withoutNulls("send_followers_of") + `,
 	send_all_instances, xid`
+
+// activityText is the rest. It cuts what is too long to be sent, so that a body of any size costs no memory: 1 MiB is the
+// limit, and a character more tells that it was passed. withoutText stands in its place.
+const (
+	activityText = `coalesce(key_id, ''), left(body, 1048577)`
+	withoutText  = `'', ''`
+)
 
 // withoutNulls is an array in one dimension and without nulls; the usual one costs no subquery, and an empty one is null,
 // which is cheaper to send and to read.
@@ -44,24 +54,20 @@ func withoutNulls(column string) string {
 	  else array(select x from unnest(` + column + `) as x where x is not null) end`
 }
 
-// activityBody cuts what is too long to be sent, so that a body of any size costs no memory: 1 MiB is the limit, and a
-// character more tells that it was passed.
-const activityBody = `left(body, 1048577)`
-
 // near is a column of times with what is out of a time.Time's range, infinity included, brought to its ends.
 func near(column string) string {
 	return `case when ` + column + ` > '9999-01-01' then '9999-01-01' when ` + column + ` < '1970-01-01' then '1970-01-01' else ` + column + ` end`
 }
 
 func scanActivity(row pgx.CollectableRow) (a Activity, err error) {
-	err = row.Scan(&a.ID, &a.ActorID, &a.KeyID, &a.PublishedAt, &a.Inboxes, &a.FollowersOf, &a.AllInstances, &a.XID, &a.Body)
+	err = row.Scan(&a.ID, &a.ActorID, &a.PublishedAt, &a.Inboxes, &a.FollowersOf, &a.AllInstances, &a.XID, &a.KeyID, &a.Body)
 	return a, err
 }
 
-// ReadRange returns the activities in (after, through], without bodies, in the order of their ids, at most limit of them.
+// ReadRange returns the activities in (after, through], without keys and bodies, in the order of their ids, at most limit of them.
 func ReadRange(ctx context.Context, q Querier, after, through int64, limit int) ([]Activity, error) {
 	rows, err := q.Query(ctx, `
-		select `+activityColumns+`, ''
+		select `+activityColumns+`, `+withoutText+`
 		from fedsender.source_activity
 		where id > $1 and id <= $2
 		order by id
@@ -75,7 +81,7 @@ func ReadActivities(ctx context.Context, q Querier, ids []int64) ([]Activity, er
 		return nil, nil
 	}
 	rows, err := q.Query(ctx, `
-		select `+activityColumns+`, `+activityBody+`
+		select `+activityColumns+`, `+activityText+`
 		from fedsender.source_activity
 		where id = any ($1)
 		order by id`, ids)

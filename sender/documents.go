@@ -23,8 +23,11 @@ const (
 	largestPart = 1000
 	// maxKeys bounds the parsed keys, 5 KiB each.
 	maxKeys = 4096
-	// keyAge is how long a parsed key is used; a changed one is known at once through the change log.
+	// keyAge is how long a parsed key is used; a changed one is known at once through the change log, and within a minute
+	// where no trigger tells of it.
 	keyAge = time.Hour
+	// reasonAge is how long it is believed that there is no key, or a broken one: no trigger tells of an actor that came.
+	reasonAge = 10 * time.Second
 )
 
 // prepared is an activity with its document, digested once for all receivers.
@@ -40,6 +43,13 @@ type signingKey struct {
 	key    *deliver.Key
 	reason string
 	readAt time.Time
+}
+
+func (k signingKey) age() time.Duration {
+	if k.reason != "" {
+		return reasonAge
+	}
+	return keyAge
 }
 
 type keyName struct {
@@ -134,7 +144,7 @@ func (e *engine) eachActivity(ctx context.Context, ids []int64, use func(row *pg
 // key returns the key of who signs an activity. It tries until the database has answered; errGone says that the activity
 // is no more.
 func (e *engine) key(ctx context.Context, activityID int64, name keyName) (signingKey, error) {
-	if key, ok := e.keys.Get(name); ok && time.Since(key.readAt) < keyAge {
+	if key, ok := e.keys.Get(name); ok && time.Since(key.readAt) < key.age() {
 		return key, nil
 	}
 	changes := e.keyChanges.Load()

@@ -1,6 +1,7 @@
 package lemmy_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -14,13 +15,20 @@ func TestLemmy_Who_EveryInstanceButTheLocalOne(t *testing.T) {
 		a, b := s.remote("a.example"), s.remote("b.example")
 		s.start(1)
 		first := s.send(everywhere)
-		second := s.send(to("https://"+lemmy.Home+"/inbox", "https://a.example/inbox"))
+		second := s.send(to("https://"+lemmy.Home+"/inbox", "https://a.example/inbox", "https://HOME.example:443/u/ada/inbox"))
+		third := s.send(to("https://" + lemmy.Home + "/u/ada/inbox")) // for nobody else
 		s.arrived("a.example", first, second)
 		s.arrived("b.example", first)
 		s.settled(a)
 		s.settled(b)
 		s.halt()
 		s.arrived(lemmy.Home)
+		if got := s.letters(); len(got) != 0 {
+			t.Errorf("dead letters %q, want none: Lemmy is no remote server", got)
+		}
+		if text := s.must("trace", third); strings.Contains(text, lemmy.Home+"/u/ada/inbox") {
+			t.Errorf("trace tells of an inbox here: %s", text)
+		}
 		if n := query[int](s, `select count(*) from federation_queue_state`); n != 2 {
 			t.Errorf("%d instances have a state, want the 2 remote ones", n)
 		}

@@ -40,6 +40,12 @@ end
 $$;
 comment on function fedsender.document(json) is 'The text that is sent of what sent_activity stores: with an @context, which stands first, and else as it is.';
 
+-- Lemmy itself stands among the inboxes where one of its own people is meant, and has an instance row, but never sends to
+-- itself.
+--
+-- The keyId is that of the activity's own words, as receivers have seen it spelled before; a column that only who reads the
+-- text asks for.
+--
 -- xmin has the low half of a transaction's number: it is the highest such number that is not of the future. A transaction
 -- reads rows of its own, whose number may be above the snapshot's, hence the margin.
 create or replace function fedsender.read_activities() returns table (
@@ -50,7 +56,18 @@ as $$
   select a.id, a.ap_id::text, fedsender.document(a.data),
     case when a.actor_apub_id is null then 0
       else ('x' || left(md5(a.actor_type::text || ':' || lower(a.actor_apub_id)), 16))::bit(64)::bigint end,
-    null::text, a.{{ .published }}, a.send_inboxes::text[],
+    {{ .key_id }}, a.{{ .published }},
+    case when cardinality(a.send_inboxes) = 0 then a.send_inboxes::text[] else array(
+      select u.url
+      from unnest(a.send_inboxes::text[]) with ordinality as u(url, place)
+      where lower(substring(u.url from '^[^:/]+://([^/?#:]+)')) is distinct from coalesce((
+        select lower(i.domain)
+        from public.local_site l
+        join public.site o on o.id = l.site_id
+        join public.instance i on i.id = o.instance_id
+        order by l.site_id
+        limit 1), '')
+      order by u.place) end,
     case when a.send_community_followers_of is null then '{}'::bigint[] else array[a.send_community_followers_of::bigint] end,
     a.send_all_instances,
     ((select pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 1048576)
@@ -110,13 +127,11 @@ as $$
 $$;
 comment on function fedsender.read_actors() is 'The rows of source_actor: local persons and communities, and the site.';
 
--- The keyId is that of the activity's own words, as receivers have seen it spelled before.
 create or replace function fedsender.actor_of(activity_id bigint) returns table (id bigint, ap_id text, key_id text, private_key_pem text)
 language sql stable
 as $$
   select fedsender.actor_number(a.actor_type::text, a.actor_apub_id), s.url,
-    coalesce(case when a.data::text !~* '\\u(0000|d[89a-f])' and json_typeof(a.data) = 'object' then a.data ->> 'actor' end, s.url) || '#main-key',
-    s.private_key
+    coalesce({{ .key_id }}, s.url || '#main-key'), s.private_key
   from public.sent_activity a
   cross join lateral (
     select p.{{ .actor_url }}::text as url, p.private_key::text as private_key
