@@ -20,6 +20,8 @@ type Policy struct {
 	AllowPrivate []netip.Prefix
 	// RefusePorts refuses inboxes that name a port, unless it is the scheme's own or what is above opens all.
 	RefusePorts bool
+	// RefuseRedirects takes an answer of 307 or 308 for a failure.
+	RefuseRedirects bool
 }
 
 // CheckInbox parses an inbox and checks all that can be known without DNS. The URL that comes back is the one to send

@@ -98,6 +98,11 @@ func (a *attempt) do(ctx context.Context) (out Outcome, location string) {
 	out = classify(answer.status, answer.header, a.client.config.Now())
 	switch answer.status {
 	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		if a.client.config.RefuseRedirects {
+			out.Reason = printable(statusText(out.Status) + ": the inbox redirects to " + shownLocation(a.url, answer.header.Get("Location")) +
+				", where servers of this kind do not send")
+			return out, ""
+		}
 		if location = answer.header.Get("Location"); location == "" {
 			out.Reason = statusText(out.Status) + " without a Location"
 		}

@@ -36,6 +36,41 @@ func (d *diagnosis) triggers() {
 	d.add(what, Warn, says, mend)
 }
 
+// sourceRights names each privilege on tables of the application that a process needs and its role lacks, or that the owner
+// of the schema does, with whose rights triggers run.
+func (d *diagnosis) sourceRights() {
+	const what = "rights on the application's tables"
+	var lacking, grants []string
+	var needed int
+	if !d.ask(what, `
+		with needed as (
+			select r.relation, r.attribute, r.privilege || coalesce(' (' || quote_ident(r.attribute) || ')', '') as privilege, u.role,
+				case when r.attribute is null then has_table_privilege(u.role, r.relation, r.privilege)
+				else has_column_privilege(u.role, r.relation, r.attribute, r.privilege) end as given
+			from fedsender.source_right r
+			cross join (
+				select current_user as role
+				union
+				select pg_get_userbyid(n.nspowner) from pg_namespace n where n.nspname = 'fedsender'
+			) u
+		), lacking as (
+			select string_agg(privilege, ', ' order by privilege) || ' on ' || relation as what, quote_ident(role) as role
+			from needed
+			where not given
+			group by relation, role
+		)
+		select (select count(*) from needed), coalesce(array_agg(role || ' lacks ' || what order by role, what), '{}'),
+			coalesce(array_agg('grant ' || what || ' to ' || role order by role, what), '{}')
+		from lacking`, &needed, &lacking, &grants) || needed == 0 {
+		return
+	}
+	if len(lacking) > 0 {
+		d.add(what, Bad, "role "+strings.Join(lacking, "; role "), strings.Join(grants, "; "))
+		return
+	}
+	d.add(what, OK, "the role may read and write all that it needs", "")
+}
+
 // strays lists the instances that are paused because another program moved their cursor.
 func (d *diagnosis) strays() {
 	const what = "moved cursors"

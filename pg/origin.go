@@ -26,6 +26,8 @@ type Source struct {
 	DeadAfterFailures int
 	// ExplicitPorts: the URL of an inbox may name a port.
 	ExplicitPorts bool
+	// FollowsRedirects: a delivery that is answered 307 or 308 goes on to where that points.
+	FollowsRedirects bool
 	// UnauthorizedTries is how often a delivery is tried again that was answered 401.
 	UnauthorizedTries int
 	// RequestTimeout is how long a delivery may take where nobody said otherwise; 0: as the program has it.
@@ -41,10 +43,10 @@ func ReadSource(ctx context.Context, q Querier) (s Source, err error) {
 	err = q.QueryRow(ctx, `
 		select name, activity_table::text, sequence_cache, current_setting('max_prepared_transactions')::int > 0,
 		  current_setting('server_encoding'), rings, stops_on_moved_cursor, dead_after_failures, explicit_ports,
-		  unauthorized_tries, extract(epoch from request_timeout)::float8, silent_tables, variant, variant_now
+		  unauthorized_tries, extract(epoch from request_timeout)::float8, silent_tables, variant, variant_now, follows_redirects
 		from fedsender.source`).Scan(&s.Name, &table, &cache, &s.PreparesTransactions,
 		&encoding, &s.Rings, &s.StopsOnMovedCursor, &s.DeadAfterFailures, &s.ExplicitPorts,
-		&s.UnauthorizedTries, &timeout, &s.SilentTables, &s.Variant, &s.VariantNow)
+		&s.UnauthorizedTries, &timeout, &s.SilentTables, &s.Variant, &s.VariantNow, &s.FollowsRedirects)
 	if err != nil {
 		return s, fmt.Errorf("read the source: %w", err)
 	}

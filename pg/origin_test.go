@@ -17,13 +17,13 @@ func TestReadSource_ReadsAllInWhichSourcesDiffer(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, pg.Source{
 		Name: "native", ActivityTable: "fedsender.activity", SequenceCache: 1, PreparesTransactions: native.PreparesTransactions,
-		Rings: true, SilentTables: []string{}, DeadAfterFailures: 20, ExplicitPorts: true, UnauthorizedTries: 6,
+		Rings: true, SilentTables: []string{}, DeadAfterFailures: 20, ExplicitPorts: true, UnauthorizedTries: 6, FollowsRedirects: true,
 	}, native)
 
 	execute(t, conn, fleet.Source(map[string]string{
 		"name": `'other'::text`, "rings": "false", "stops_on_moved_cursor": "true", "dead_after_failures": "0",
 		"explicit_ports": "false", "unauthorized_tries": "0", "request_timeout": "interval '2 minutes 5 s'",
-		"silent_tables": `array['public.outbox']`,
+		"silent_tables": `array['public.outbox']`, "follows_redirects": "false",
 	}))
 	other, err := pg.ReadSource(t.Context(), conn)
 	require.NoError(t, err)

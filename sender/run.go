@@ -144,7 +144,10 @@ func (e *engine) timeout(source *pg.Source) time.Duration {
 }
 
 func (e *engine) policy(source *pg.Source) deliver.Policy {
-	return deliver.Policy{AllowHTTP: e.config.AllowHTTP, AllowPrivate: e.config.AllowPrivateAddresses, RefusePorts: !source.ExplicitPorts}
+	return deliver.Policy{
+		AllowHTTP: e.config.AllowHTTP, AllowPrivate: e.config.AllowPrivateAddresses,
+		RefusePorts: !source.ExplicitPorts, RefuseRedirects: !source.FollowsRedirects,
+	}
 }
 
 func (e *engine) closeClient() {

@@ -21,6 +21,7 @@ func Source(given map[string]string) string {
 		{"unauthorized_tries", `6`},
 		{"request_timeout", `null::interval`},
 		{"silent_tables", `'{}'::text[]`},
+		{"follows_redirects", `true`},
 	}
 	selected := make([]string, 0, len(columns))
 	for name := range given {

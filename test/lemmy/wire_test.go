@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/fedsender/fedsender/test/fediverse"
 	"github.com/fedsender/fedsender/test/lemmy"
 )
 
@@ -121,6 +123,41 @@ func TestLemmy_Wire_OverHTTPSAloneAndToNoPort(t *testing.T) {
 		s.settled(a)
 		if got := s.letters(); len(got) != 2 {
 			t.Errorf("dead letters %q, want one for each inbox", got)
+		}
+	})
+}
+
+func TestLemmy_Wire_NoRedirectIsFollowed(t *testing.T) {
+	onBothLines(t, func(t *testing.T, line lemmy.Line) {
+		s := newScene(t, line)
+		codes := []int{301, 302, 303, 307, 308}
+		for _, code := range codes {
+			domain := fmt.Sprintf("r%d.example", code)
+			s.remote(domain)
+			s.fedi.Instance(domain).SetAnswer(fediverse.Redirect(code, "https://elsewhere.example/inbox"))
+		}
+		s.start(1)
+		s.send()
+		s.until("all have failed", `select count(*) = $1 from federation_queue_state where fail_count > 0 and last_successful_id = 0`, len(codes))
+		if n := s.fedi.Ledger().Count("elsewhere.example"); n != 0 {
+			t.Errorf("%d deliveries to where redirects point", n)
+		}
+	})
+}
+
+// Lemmy waits for 125 s, other servers for 30.
+func TestLemmy_Wire_AnAnswerMayTakeLongerThanElsewhere(t *testing.T) {
+	onBothLines(t, func(t *testing.T, line lemmy.Line) {
+		s := newScene(t, line)
+		s.remote("a.example")
+		s.fedi.Instance("a.example").SetAnswer(fediverse.Slow(33*time.Second, fediverse.OK))
+		s.start(1)
+		s.arrived("a.example", s.send())
+		if n := s.fedi.Ledger().Count("a.example"); n != 1 {
+			t.Errorf("it took %d tries", n)
+		}
+		if got := query[string](s, `select request_timeout::text from fedsender.source`); got != "00:02:05" {
+			t.Errorf("the time-out is %s", got)
 		}
 	})
 }

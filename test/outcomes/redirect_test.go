@@ -189,6 +189,20 @@ func TestRedirect_ThatTurnsPOSTIntoGETIsAFailureTheOperatorReadsAbout(t *testing
 	}
 }
 
+func TestRedirect_IsAFailureWhereServersOfThisKindDoNotFollowIt(t *testing.T) {
+	t.Parallel()
+	for _, code := range []int{307, 308} {
+		r := newRig(t, deliver.Config{Policy: deliver.Policy{RefuseRedirects: true}})
+		r.toad.SetAnswer(inTurn(fediverse.Redirect(code, frog), fediverse.OK))
+		r.insert(activity{})
+		r.runTries(1)
+		wantReason(t, r.Status(r.now()).LastError, fmt.Sprint(code), "https://frog.example/users/bob/inbox", "do not send")
+		r.run(day)
+		r.wantAllDelivered()
+		wantEqual(t, "requests to frog", r.net.Ledger().Count("frog.example"), 0)
+	}
+}
+
 func TestRedirect_ThatLeadsNowhereIsAFailure(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]fediverse.Answer{

@@ -175,11 +175,32 @@ select 'lemmy'::text as name,
   false as explicit_ports,
   0 as unauthorized_tries,
   interval '125 seconds' as request_timeout,
-  array(select distinct 'public.' || m.relation from fedsender.missing_triggers() m order by 1) as silent_tables;
+  array(select distinct 'public.' || m.relation from fedsender.missing_triggers() m order by 1) as silent_tables,
+  false as follows_redirects;
 {{ template "common/source_row_comments.sql" . }}
+{{ template "common/source_row_comments_2.sql" . }}
+
+create or replace view fedsender.source_right as
+select 'public.' || r.relation as relation, r.attribute, r.privilege
+from (values
+  ('sent_activity', null, 'select'),
+  ('instance', null, 'select'),
+  ('site', null, 'select'),
+  ('local_site', null, 'select'),
+  ('person', null, 'select'),
+  ('community', null, 'select'),
+  ('{{ .followers_table }}', null, 'select'),
+  ('federation_allowlist', null, 'select'),
+  ('federation_blocklist', null, 'select'),
+  ('federation_queue_state', null, 'select'),
+  ('federation_queue_state', null, 'insert'),
+  ('federation_queue_state', null, 'update'),
+  ('instance', '{{ .updated }}', 'update')
+) as r(relation, attribute, privilege);
+{{ template "common/source_right_comments.sql" . }}
 
 ---- create above / drop below ----
 
-drop view if exists fedsender.source;
+drop view if exists fedsender.source_right, fedsender.source;
 drop procedure if exists fedsender.drop_triggers(), fedsender.make_triggers(), fedsender.begin_feed();
 drop function if exists fedsender.missing_triggers(), fedsender.wanted_triggers();
