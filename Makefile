@@ -64,8 +64,18 @@ fuzz: ## Each fuzz target for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: ## All benchmarks, BENCHTIME (1s) each; FEDSENDER_BENCH=long measures what the documents state
-	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -timeout 60m -p 1 $$(scripts/packages-with Benchmark)
+bench: FEDIFY = test/bench/peers/fedify
+bench: RESULTS = $(CURDIR)/bin/bench.json
+bench: setup ## What docs/performance.md shows, River, Fedify and a bare loop beside it: tables and pictures; 25 minutes
+	@if command -v npm >/dev/null; then npm ci --prefix $(FEDIFY); else echo 'no npm: Fedify is left out'; fi
+	@mkdir -p bin && rm -f $(RESULTS)
+	FEDSENDER_BENCH=long FEDSENDER_BENCH_RESULTS=$(RESULTS) go test -run '^$$' -benchtime 1x -timeout 90m -v \
+	  -bench '^Benchmark(Peers|Curves|Skips|Latency|Distance)$$' ./test/bench
+	go run ./test/bench/picture -results $(RESULTS)
+
+.PHONY: benches
+benches: ## Every benchmark there is, BENCHTIME (1s) each; FEDSENDER_BENCH=long for the long ones
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -timeout 90m -p 1 $$(scripts/packages-with Benchmark)
 
 .PHONY: clean
 clean: ## Remove what was built
