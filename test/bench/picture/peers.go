@@ -41,7 +41,7 @@ const (
 func drawPeers(measured *results.Results) string {
 	peers := measured.Scenario("peers")
 	c := &canvas{width: 2*panelWidth + 40}
-	var rates, costs [2][]bar // plain, TLS
+	var rates, costs [2][]bar            // plain, TLS
 	for _, who := range contenders[:6] { // the last one signs nothing
 		for i, scheme := range []string{"http", "https"} {
 			cell := cellOf(peers, who.name, scheme, 1)
