@@ -12,3 +12,7 @@ from {{ .cursors }} q
 left join fedsender.instance_health h using (instance_id)
 left join fedsender.instance_control c using (instance_id)
 left join fedsender.instance_start s on s.instance_id = q.instance_id and s.until_id > q.last_successful_id;
+
+---- create above / drop below ----
+
+drop view if exists fedsender.source_queue_state;

@@ -105,24 +105,13 @@ comment on column fedsender.domain_block.reason is 'For people.';
 
 -- sender's side: how far each instance is, and what went wrong.
 
-create table fedsender.queue_state (
-  instance_id integer primary key references fedsender.instance on delete cascade,
-  last_successful_id bigint not null default 0,
-  fail_count integer not null default 0,
-  last_retry_at timestamptz,
-  last_successful_published_at timestamptz
-) with (fillfactor = 60);
-comment on table fedsender.queue_state is 'The cursor of each instance. Written by the process that holds the instance''s lease, on the connection that holds it.';
-comment on column fedsender.queue_state.instance_id is 'Whose.';
-comment on column fedsender.queue_state.last_successful_id is 'Every activity up to this id is settled for the instance. Where nothing was meant for it, written up to a minute late.';
-comment on column fedsender.queue_state.fail_count is 'Failed rounds less successes since; the back-off is min(1.25^(n-1) s, 1 day).';
-comment on column fedsender.queue_state.last_retry_at is 'When the last failed try was made.';
-comment on column fedsender.queue_state.last_successful_published_at is 'published_at of the last settled activity.';
+{{ template "common/cursor_table.sql" . }}
 
 {{ template "common/tables.sql" . }}
 
 ---- create above / drop below ----
 
 {{ template "drop common/tables.sql" . }}
-drop table fedsender.queue_state, fedsender.domain_block, fedsender.domain_allow, fedsender.activity, fedsender.follower,
+{{ template "drop common/cursor_table.sql" . }}
+drop table fedsender.domain_block, fedsender.domain_allow, fedsender.activity, fedsender.follower,
   fedsender.instance, fedsender.actor;

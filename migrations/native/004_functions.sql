@@ -30,35 +30,7 @@ comment on function fedsender.enqueue(text, json, text, text[], bigint[], boolea
 
 {{ template "common/controls.sql" . }}
 
-create function fedsender.retry_now(domain text) returns void
-language plpgsql
-as $$
-declare
-  v_id integer := fedsender.instance_named(domain);
-begin
-  update fedsender.queue_state set last_retry_at = null where instance_id = v_id;
-  update fedsender.instance_health set not_before = null, throttles = 0 where instance_id = v_id;
-  perform fedsender.log_change('retry', null, v_id);
-end
-$$;
-comment on function fedsender.retry_now(text) is 'Try this instance at once, whatever its back-off or a 429 said.';
-
-create function fedsender.move_cursor(instance_id integer, cursor_id bigint) returns void
-language plpgsql
-as $$
-begin
-  insert into fedsender.queue_state as q (instance_id, last_successful_id)
-  values (move_cursor.instance_id, cursor_id)
-  on conflict on constraint queue_state_pkey do update set last_successful_id = excluded.last_successful_id;
-  update fedsender.instance_health h
-  set ahead_id = 0, held = '[]'
-  where h.instance_id = move_cursor.instance_id;
-  delete from fedsender.instance_start s
-  where s.instance_id = move_cursor.instance_id;
-  perform fedsender.log_change('cursor', null, move_cursor.instance_id);
-end
-$$;
-comment on function fedsender.move_cursor(integer, bigint) is 'Set the cursor of an instance; its holder goes on from there.';
+{{ template "common/own_cursors.sql" . }}
 
 create function fedsender.retry_dead_letter(letter_id bigint) returns void
 language plpgsql
@@ -116,34 +88,8 @@ end;
 comment on function fedsender.adopt_instances(text[]) is
   'Make the rows of domains that an inbox named; returns the ids that are new. What can be no domain is passed over. place_cursors then begins them at that activity.';
 
-create function fedsender.begin_instances(ids integer[]) returns void
-language sql
-begin atomic
-  insert into fedsender.queue_state (instance_id, last_successful_id)
-  select i.id, f.horizon
-  from fedsender.instance i, fedsender.feed f
-  where i.id = any (ids)
-  on conflict (instance_id) do nothing;
-end;
-comment on function fedsender.begin_instances(integer[]) is
-  'Give instances a cursor that came without one (a restore or a replication that fires no triggers): they begin at the horizon.';
-
-create function fedsender.place_cursors(ids integer[], cursors bigint[]) returns void
-language plpgsql
-as $$
-begin
-  update fedsender.queue_state q
-  set last_successful_id = v.cursor_id
-  from unnest(ids, cursors) as v(instance_id, cursor_id)
-  where q.instance_id = v.instance_id;
-  delete from fedsender.instance_start where instance_id = any (ids);
-end
-$$;
-comment on function fedsender.place_cursors(integer[], bigint[]) is 'Where new instances begin: before the activity that brought them into being.';
-
 ---- create above / drop below ----
 
-drop function fedsender.begin_instances(integer[]), fedsender.place_cursors(integer[], bigint[]),
-  fedsender.adopt_instances(text[]), fedsender.retry_dead_letter(bigint), fedsender.move_cursor(integer, bigint),
-  fedsender.retry_now(text), fedsender.enqueue(text, json, text, text[], bigint[], boolean);
+{{ template "drop common/own_cursors.sql" . }}
+drop function fedsender.adopt_instances(text[]), fedsender.retry_dead_letter(bigint), fedsender.enqueue(text, json, text, text[], bigint[], boolean);
 {{ template "drop common/controls.sql" . }}

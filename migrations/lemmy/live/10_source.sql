@@ -45,9 +45,6 @@ comment on function fedsender.document(json) is 'The text that is sent of what s
 --
 -- The keyId is that of the activity's own words, as receivers have seen it spelled before; a column that only who reads the
 -- text asks for.
---
--- xmin has the low half of a transaction's number: it is the highest such number that is not of the future. A transaction
--- reads rows of its own, whose number may be above the snapshot's, hence the margin.
 create or replace function fedsender.read_activities() returns table (
   id bigint, ap_id text, body text, actor_id bigint, key_id text, published_at timestamptz,
   send_inboxes text[], send_followers_of bigint[], send_all_instances boolean, xid xid8)
@@ -70,8 +67,7 @@ as $$
       order by u.place) end,
     case when a.send_community_followers_of is null then '{}'::bigint[] else array[a.send_community_followers_of::bigint] end,
     a.send_all_instances,
-    ((select pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 1048576)
-      - ((select pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 1048576) - a.xmin::text::bigint & 4294967295))::text::xid8
+    {{ template "common/xid.sql" . }}
   from public.sent_activity a
 $$;
 comment on function fedsender.read_activities() is 'The rows of source_activity.';

@@ -61,49 +61,7 @@ end
 $$;
 comment on function fedsender.move_cursor(integer, bigint) is 'Set the cursor of an instance; its holder goes on from there.';
 
--- Lemmy's activities keep their ids: one that could not be prepared for anybody is tried again everywhere it is for.
-create or replace function fedsender.retry_dead_letter(letter_id bigint) returns void
-language plpgsql
-as $$
-declare
-  v fedsender.dead_letter;
-  v_instances integer[];
-begin
-  delete from fedsender.dead_letter d where d.id = letter_id returning d.* into v;
-  if v.id is null then
-    raise exception 'there is no dead letter %', letter_id
-      using errcode = 'no_data_found', hint = 'sender dead-letters list shows them.';
-  end if;
-  if v.instance_id is null and v.inbox is not null then
-    raise exception 'dead letter % names no server that could be tried: %', letter_id, v.inbox
-      using hint = 'Drop it.';
-  end if;
-  perform from fedsender.source_activity a where a.id = v.activity_id;
-  if not found then
-    raise exception 'activity % of dead letter % is gone', v.activity_id, letter_id
-      using errcode = 'no_data_found', hint = 'Drop it.';
-  end if;
-  if v.instance_id is not null then
-    v_instances := array[v.instance_id];
-  else
-    v_instances := array(
-      select i.id
-      from fedsender.source_activity a
-      cross join fedsender.source_instance i
-      where a.id = v.activity_id and (
-        a.send_all_instances and i.shared_inbox is not null
-        or i.id in (select f.instance_id from fedsender.source_follower f where f.actor_id = any (a.send_followers_of))
-        or i.domain in (select lower(substring(u from '^https?://([^/?#]+)')) from unnest(a.send_inboxes) u)));
-  end if;
-  insert into fedsender.redelivery (instance_id, activity_id, inbox)
-  select u.id, v.activity_id, coalesce(v.inbox, '')
-  from unnest(v_instances) as u(id)
-  on conflict (instance_id, activity_id) do update set inbox = '';
-  perform fedsender.log_change('redelivery', null, u.id) from unnest(v_instances) as u(id);
-end
-$$;
-comment on function fedsender.retry_dead_letter(bigint) is
-  'Try a dead letter again, outside the order of the cursor. An activity that could not be prepared is tried again at every instance that it is for.';
+{{ template "common/retry_dead_letter.sql" . }}
 
 create or replace function fedsender.prune(retention interval, out lowest bigint, out deleted bigint)
 language plpgsql
@@ -130,6 +88,7 @@ comment on function fedsender.prune(interval) is
 
 ---- create above / drop below ----
 
+{{ template "drop common/retry_dead_letter.sql" . }}
 {{ template "drop common/cursors.sql" . }}
-drop function if exists fedsender.prune(interval), fedsender.retry_dead_letter(bigint), fedsender.move_cursor(integer, bigint),
+drop function if exists fedsender.prune(interval), fedsender.move_cursor(integer, bigint),
   fedsender.retry_now(text), fedsender.place_cursors(integer[], bigint[]), fedsender.begin_instances(integer[]);
