@@ -6,13 +6,16 @@
 // afterwards. A view is changed in its file. A release that changes views has a new migration too, be it an empty one,
 // so that an older program does not put its own back.
 //
-// A [Source] is a folder beside common and views.
+// A [Source] is a folder beside common and views, or one elsewhere that an adapter's author keeps ([Open]).
 package migrations
 
 import (
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -38,6 +41,27 @@ func Sources() map[string]*Source {
 		}
 	}
 	return sources
+}
+
+// IsFolder tells a folder from the name of a source that is part of the program: it has a slash.
+func IsFolder(source string) bool { return strings.ContainsAny(source, `/`+string(filepath.Separator)) }
+
+// FolderName is what a source is called whose folder this is.
+func FolderName(folder string) string { return filepath.Base(filepath.Clean(folder)) }
+
+// Open reads a source from a folder outside the program. It is called as the folder is.
+func Open(folder string) (*Source, error) {
+	source := NewSource(FolderName(folder), os.DirFS(folder))
+	version, err := source.Version()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("there is no folder %s", folder)
+	case err != nil:
+		return nil, fmt.Errorf("the folder %s can't be read: %w", folder, err)
+	case version == 0:
+		return nil, fmt.Errorf("the folder %s has no migration in it, such as 001_tables.sql", folder)
+	}
+	return source, nil
 }
 
 // Views are the views for people, in the order in which they are made.

@@ -29,14 +29,18 @@ import (
 //
 // All of them are templates (text/template), and may include the files of common: {{ template "common/tables.sql" . }} is
 // the way forward of one and {{ template "drop common/tables.sql" . }} its way back; {{ template "variant.sql" . }} is the
-// query itself. A name that is not given is an error. A Source is not changed after it was made.
+// query itself. {{ .source }} is the name of the source. A name that is not given is an error. A Source is not changed after
+// it was made.
 type Source struct {
 	name  string
 	files fs.FS
 }
 
-// NewSource is for a folder that is not among [Sources], as tests have them.
+// NewSource is for a folder that is not among [Sources].
 func NewSource(name string, files fs.FS) *Source { return &Source{name, files} }
+
+// Name is that of the folder, and what fedsender.source says.
+func (s *Source) Name() string { return s.name }
 
 // Files are the source's own.
 func (s *Source) Files() fs.FS { return s.files }
@@ -154,7 +158,7 @@ func fill(shared *template.Template, text string, values map[string]any) (string
 
 // values are what names.json gives, that of the variant last.
 func (s *Source) values(variant string) (map[string]any, error) {
-	values := map[string]any{"variant": variant}
+	values := map[string]any{"source": s.name, "variant": variant}
 	for _, name := range []string{"names.json", path.Join("live", variant, "names.json")} {
 		text, err := fs.ReadFile(s.files, name)
 		if errors.Is(err, fs.ErrNotExist) {

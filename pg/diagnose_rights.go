@@ -103,7 +103,7 @@ func (d *diagnosis) schema() bool {
 	case errors.Is(err, ErrNoSchema), errors.Is(err, ErrSchemaOlder):
 		d.add(what, Bad, Sentence(err), "run: sender migrate")
 	case errors.Is(err, ErrSchemaNewer):
-		d.add(what, Bad, Sentence(err), "install the newer sender")
+		d.add(what, Bad, Sentence(err), "install the sender that made it")
 	case errors.Is(err, ErrNotAllowed):
 		d.add(what, Bad, Sentence(err), "grant what is missing: see rights")
 		return true

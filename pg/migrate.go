@@ -25,7 +25,7 @@ const (
 
 // MigrateOptions says what [Migrate] does.
 type MigrateOptions struct {
-	Source string // auto or empty: what the schema is of, or whose tables are there, or native
+	Source string // auto or empty: what the schema is of, or whose tables are there, or native; with a slash: its folder
 	DryRun bool   // only report
 	Down   bool   // remove everything, the rows too
 	Log    *slog.Logger
@@ -84,7 +84,7 @@ type Loss struct {
 // Rows of tables that have one are made again where they are missing.
 //
 // conn must lead to the server itself, not through a transaction pooler. Errors match ErrSchemaNewer, ErrOtherSource,
-// ErrNotAllowed or ErrInUse where a person can do something about it; they say what.
+// ErrBadSource, ErrNotAllowed or ErrInUse where a person can do something about it; they say what.
 func Migrate(ctx context.Context, conn *pgx.Conn, opts MigrateOptions) (report Report, err error) {
 	m := &migration{conn: conn, opts: opts}
 	if m.opts.Log == nil {
@@ -106,17 +106,18 @@ func Migrate(ctx context.Context, conn *pgx.Conn, opts MigrateOptions) (report R
 	m.report = Report{Source: m.source, Variant: m.variant, DryRun: opts.DryRun, Down: opts.Down, From: m.schema.version, To: m.schema.version}
 	if opts.Down {
 		err = m.down(ctx)
-	} else {
-		err = m.up(ctx)
+	} else if err = m.up(ctx); err == nil && !opts.DryRun {
+		err = m.complete(ctx)
 	}
 	return m.report, m.schema.explain(err)
 }
 
 type migration struct {
-	conn   *pgx.Conn
-	opts   MigrateOptions
-	schema schema
-	source string
+	conn    *pgx.Conn
+	opts    MigrateOptions
+	schema  schema
+	source  string // its name
+	adapter *migrations.Source
 	// variant is the form of the application's tables that is found; with Down, that of the schema.
 	variant string
 	report  Report
@@ -152,11 +153,11 @@ func (m *migration) up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	views, err := readViews(sources[m.source], m.variant)
+	views, err := readViews(m.adapter, m.variant)
 	if err != nil {
 		return err
 	}
-	after, err := sources[m.source].After(m.variant)
+	after, err := m.adapter.After(m.variant)
 	if err != nil {
 		return err
 	}
@@ -229,7 +230,7 @@ func (m *migration) load(ctx context.Context, conn *pgx.Conn) (*migrate.Migrator
 	if err != nil {
 		return nil, fmt.Errorf("make %s: %w", versionTable, err)
 	}
-	steps, err := sources[m.source].Numbered()
+	steps, err := m.adapter.Numbered()
 	if err != nil {
 		return nil, fmt.Errorf("load the migrations of source %s: %w", m.source, err)
 	}
@@ -278,11 +279,11 @@ func (m *migration) down(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	views, err := readViews(sources[m.source], m.variant)
+	views, err := readViews(m.adapter, m.variant)
 	if err != nil {
 		return err
 	}
-	before, err := sources[m.source].After(m.variant)
+	before, err := m.adapter.After(m.variant)
 	if err != nil {
 		return err
 	}

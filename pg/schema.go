@@ -20,6 +20,8 @@ var (
 	ErrSchemaOlder = errors.New("the schema is older than the program")
 	ErrSchemaNewer = errors.New("the schema is newer than the program")
 	ErrOtherSource = errors.New("the schema is of another source")
+	// ErrBadSource: the folder of a source does not make all that is needed, or is none.
+	ErrBadSource = errors.New("the source is not as it should be")
 	// ErrInUse is what stops Migrate from dropping a schema that processes deliver from.
 	ErrInUse = errors.New("the schema is in use")
 	// ErrNotAllowed: the role lacks a privilege; the sentence names the GRANT.
@@ -51,11 +53,12 @@ type schema struct {
 	owner          string // of the schema; empty: there is none
 	made           bool   // it has a version
 	version        int32
-	source         string // empty: none yet
-	variant        string // what form of the application's tables it was made for; empty: there is only one
-	variantNow     string // what form they have
-	silent         bool   // triggers are missing on tables of the application
-	views          string // see viewsVersion
+	source         string   // empty: none yet
+	variant        string   // what form of the application's tables it was made for; empty: there is only one
+	variantNow     string   // what form they have
+	lacks          []string // what a source that is not part of the program should have made
+	silent         bool     // triggers are missing on tables of the application
+	views          string   // see viewsVersion
 }
 
 func readSchema(ctx context.Context, q Querier) (s schema, err error) {
@@ -86,7 +89,10 @@ func readSchema(ctx context.Context, q Querier) (s schema, err error) {
 			return s, s.explain(fmt.Errorf("read the source of schema fedsender: %w", err))
 		}
 	}
-	return s, nil
+	if s.source != "" && sources[s.source] == nil {
+		s.lacks, err = lacking(ctx, q)
+	}
+	return s, err
 }
 
 // explain turns a missing privilege into what to do about it.
@@ -106,29 +112,29 @@ func (s schema) explain(err error) error {
 
 // check says whether the program can work with it.
 func (s schema) check() error {
-	if err := s.checkVersion(); err != nil {
+	if err := s.checkVersion(sources[s.source]); err != nil {
 		return err
 	}
 	return s.checkVariant()
 }
 
-// checkVersion compares the version with that of the program.
-func (s schema) checkVersion() error {
+// checkVersion compares the version with that of the adapter; nil: it is not part of the program, and what it made must do.
+func (s schema) checkVersion(adapter *migrations.Source) error {
 	if !s.made || s.version == 0 {
 		return schemaErrorf(ErrNoSchema, "database %s has no schema fedsender; run: sender migrate", identifier(s.database))
 	}
 	if s.source == "" {
 		return schemaErrorf(ErrSchemaOlder, "schema fedsender is not finished; run: sender migrate")
 	}
-	if sources[s.source] == nil {
-		return schemaErrorf(ErrSchemaNewer, "schema fedsender is for source %q, which this version of sender does not know; install a newer one", s.source)
+	if adapter == nil {
+		return s.checkComplete()
 	}
-	want, err := sources[s.source].Version()
+	want, err := adapter.Version()
 	switch {
 	case err != nil:
 		return err
 	case s.version < want:
-		return schemaErrorf(ErrSchemaOlder, "schema fedsender has version %d, older than the %d of this sender; run: sender migrate", s.version, want)
+		return schemaErrorf(ErrSchemaOlder, "schema fedsender has version %d, older than the %d of this sender; run: %s", s.version, want, migrateCommand(s.source))
 	case s.version > want:
 		return schemaErrorf(ErrSchemaNewer, "schema fedsender has version %d, newer than the %d of this sender; install the newer sender that made it", s.version, want)
 	}
@@ -137,7 +143,11 @@ func (s schema) checkVersion() error {
 
 // checkVariant tells of an application whose upgrade has changed its tables.
 func (s schema) checkVariant() error {
-	known, err := sources[s.source].Variants()
+	var known []string
+	var err error
+	if adapter := sources[s.source]; adapter != nil {
+		known, err = adapter.Variants()
+	}
 	switch {
 	case err != nil:
 		return err
@@ -146,11 +156,12 @@ func (s schema) checkVariant() error {
 	case s.variant == s.variantNow:
 		return nil
 	}
-	if !slices.Contains(known, s.variantNow) {
+	if len(known) > 0 && !slices.Contains(known, s.variantNow) {
 		return schemaErrorf(ErrSchemaNewer, "the tables of the application have changed (made for %s, found %s), and this sender knows only %s; install a newer one",
 			s.variant, s.variantNow, strings.Join(known, ", "))
 	}
-	return schemaErrorf(ErrSchemaOlder, "the tables of the application have changed (made for %s, found %s); run: sender migrate", s.variant, s.variantNow)
+	return schemaErrorf(ErrSchemaOlder, "the tables of the application have changed (made for %s, found %s); run: %s",
+		s.variant, s.variantNow, migrateCommand(s.source))
 }
 
 // CheckSchema says whether the schema is the one that this program was made for: nil, or an error that matches

@@ -27,7 +27,7 @@ var sqlSections = []struct {
 	{"What an operator reads and writes", `The commands and the web page use the same views and functions; psql alone is enough to run the queue.`,
 		[]string{"instance_status", "queue_summary", "process_status", "lease", "retry_schedule", "recent_error", "instance_control", "queue_state", "dead_letter"},
 		[]string{"pause", "resume", "retry_now", "skip_to_latest", "replay", "retry_dead_letter", "drop_dead_letter"}},
-	{"Where sender reads", `Another source of activities is supported by a migration folder with views of these names and columns. Nothing in the program names a table behind them.`,
+	{"Where sender reads", `Another source of activities is supported by a folder with views of these names and columns: see [adapters](adapters.md). Nothing in the program names a table behind them.`,
 		[]string{"source", "source_activity", "source_instance", "source_follower", "source_actor", "source_domain_list", "source_queue_state", "source_right"}, []string{"actor_of", "followers_of"}},
 	{"What sender keeps for itself", `May change with any release.`,
 		[]string{"instance_health", "instance_start", "redelivery", "follower_tombstone", "change", "doorbell", "feed", "process", "balance", "sweep", "schema_version"},

@@ -18,6 +18,7 @@ import (
 
 	"github.com/fedsender/fedsender/deliver"
 	"github.com/fedsender/fedsender/deliver/sign"
+	"github.com/fedsender/fedsender/migrations"
 	"github.com/fedsender/fedsender/pg"
 )
 
@@ -28,7 +29,7 @@ import (
 type Config struct {
 	DatabaseURL      string `env:"DATABASE_URL" secret:"file" unit:"URL or key=value" usage:"the Postgres database; without it the PG* variables say where"`
 	LeaseDatabaseURL string `env:"SENDER_LEASE_DATABASE_URL" secret:"file" unit:"URL or key=value" usage:"a direct connection for leases and LISTEN, when DATABASE_URL goes through a transaction pooler"`
-	Source           string `env:"SENDER_SOURCE" envDefault:"auto" unit:"auto or a name" usage:"whose tables are read; auto: what the schema was made for"`
+	Source           string `env:"SENDER_SOURCE" envDefault:"auto" unit:"auto, a name or a folder" usage:"whose tables are read; auto: what the schema was made for"`
 	Name             string `env:"SENDER_NAME" default:"host name and pid" unit:"text" usage:"what this process is called in views, metrics and logs"`
 
 	AdminAddr  string `env:"SENDER_ADMIN_ADDR" default:"127.0.0.1:9464" unit:"HOST:PORT" usage:"where the status page, /healthz, /readyz and /metrics are served; empty: nowhere"`
@@ -142,8 +143,8 @@ func (c *Config) check() error {
 	default:
 		return wrong("SENDER_SIGNER", "must be auto, libcrypto or go, not %q", c.Signer)
 	}
-	if names := pg.SourceNames(); c.Source != "auto" && !slices.Contains(names, c.Source) {
-		return wrong("SENDER_SOURCE", "must be auto, %s, not %q", strings.Join(names, " or "), c.Source)
+	if names := pg.SourceNames(); c.Source != "auto" && !slices.Contains(names, c.Source) && !migrations.IsFolder(c.Source) {
+		return wrong("SENDER_SOURCE", "must be auto, %s or a folder such as ./%s, not %[2]q", strings.Join(names, ", "), c.Source)
 	}
 	switch c.LogFormat {
 	case "auto", "text", "json":

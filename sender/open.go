@@ -81,7 +81,7 @@ func (e *engine) open(ctx context.Context) (*pg.Feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if want := e.config.Source; want != "" && want != "auto" && want != source.Name {
+	if want := pg.SourceName(e.config.Source); want != "" && want != "auto" && want != source.Name {
 		return nil, &ConfigError{Variable: "SENDER_SOURCE", Problem: fmt.Sprintf("is %s, but the schema is made for %s; unset it", want, source.Name)}
 	}
 	feed, err := pg.NewFeed(ctx, e.pool, source, pg.Snapshot{}, e.log)

@@ -160,7 +160,7 @@ func (a *app) withDatabase(ctx context.Context, fn func(pool *pgxpool.Pool) erro
 
 // schemaMisuse makes wrong configuration of a schema that does not fit the program.
 func schemaMisuse(err error) error {
-	for _, kind := range []error{pg.ErrNoSchema, pg.ErrSchemaOlder, pg.ErrSchemaNewer} {
+	for _, kind := range []error{pg.ErrNoSchema, pg.ErrSchemaOlder, pg.ErrSchemaNewer, pg.ErrOtherSource, pg.ErrBadSource} {
 		if errors.Is(err, kind) {
 			return misuse{err.Error()}
 		}

@@ -23,7 +23,10 @@ func (a *app) migrateCommand() *cobra.Command {
 		Use:   "migrate",
 		Short: "Create or upgrade the schema fedsender",
 		Long: `Create or upgrade the schema fedsender. Where it is up to date nothing is changed or locked; any
-number of processes may do it at the same time.`,
+number of processes may do it at the same time.
+
+For an application whose tables sender does not know, name the folder of its adapter:
+sender migrate --source ./NAME (docs/adapters.md). No other verb needs the folder.`,
 		Args: arguments(0, 0),
 		RunE: verb(func(ctx context.Context, _ []string) error { return a.migrate(ctx, o) }),
 	}
@@ -67,8 +70,6 @@ func (a *app) migrate(ctx context.Context, o migrateOptions) error {
 	}
 	report, err := pg.Migrate(ctx, conn, options)
 	switch {
-	case errors.Is(err, pg.ErrOtherSource):
-		return misuse{err.Error()}
 	case err != nil:
 		return schemaMisuse(err)
 	case o.json:
