@@ -1,0 +1,19 @@
+-- What sender keeps for itself, the cursors included.
+
+{{ template "common/cursor_table.sql" . }}
+
+{{ template "common/tables.sql" . }}
+
+{{ template "common/health_cursor.sql" . }}
+
+{{ template "common/balance.sql" . }}
+
+{{ template "common/sweep.sql" . }}
+
+---- create above / drop below ----
+
+{{ template "drop common/sweep.sql" . }}
+{{ template "drop common/balance.sql" . }}
+{{ template "drop common/health_cursor.sql" . }}
+{{ template "drop common/tables.sql" . }}
+{{ template "drop common/cursor_table.sql" . }}
