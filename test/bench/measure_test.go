@@ -110,7 +110,7 @@ func note(tb testing.TB, measured *results.Scenario) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	all.Describe()
+	all.Describe(versions())
 	*all.Scenario(measured.Name) = *measured
 	if err := all.Write(path); err != nil {
 		tb.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/fedsender/fedsender/sender"
 	"github.com/fedsender/fedsender/test/bench/results"
 	"github.com/fedsender/fedsender/test/fleet"
 )
@@ -41,7 +40,7 @@ func (s *stage) peerContenders(p peersScenario) []contender {
 	for _, scheme := range []string{"http", "https"} {
 		for _, processes := range p.processes {
 			for _, c := range subjects {
-				if !s.can(c.name) || p.amounts[c.name] == 0 {
+				if p.amounts[c.name] == 0 {
 					continue
 				}
 				contenders = append(contenders, contender{
@@ -56,15 +55,6 @@ func (s *stage) peerContenders(p peersScenario) []contender {
 		}
 	}
 	return contenders
-}
-
-// can says whether this build has what a contender needs.
-func (s *stage) can(name string) bool {
-	if name == "ours, libcrypto" || name == "ours, Ed25519" {
-		_, err := sender.ParseConfig(map[string]string{"SENDER_SIGNER": "libcrypto"})
-		return err == nil
-	}
-	return true
 }
 
 func BenchmarkPeers(b *testing.B) {

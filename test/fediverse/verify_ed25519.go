@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
+	"net/http"
 	"regexp"
 	"strconv"
 	"time"
@@ -23,48 +24,57 @@ var (
 	signatureBytes = regexp.MustCompile(`^sig1=:([A-Za-z0-9+/]+=*):$`)
 )
 
-// verifyMessage checks what RFC 9421 wants, after RFC 9421, 3.2, and RFC 9530.
-func (f *Fediverse) verifyMessage(x *Exchange) string {
-	r := x.r
-	sum := sha256.Sum256(x.Body)
+// VerifyMessage says what is wrong with the signature of RFC 9421 (3.2; Content-Digest: RFC 9530) of a request of that scheme
+// whose body has been read, or "", and when it was created, for the caller to judge, by its text.
+func VerifyMessage(r *http.Request, scheme string, body []byte, key func(id string) ed25519.PublicKey) (keyID, created, reason string) {
+	sum := sha256.Sum256(body)
 	digest := r.Header.Get("Content-Digest")
 	if digest != "sha-256=:"+base64.StdEncoding.EncodeToString(sum[:])+":" {
-		return "Content-Digest is not that of the body: " + digest
+		return "", "", "Content-Digest is not that of the body: " + digest
 	}
 	input := signatureInput.FindStringSubmatch(r.Header.Get("Signature-Input"))
 	if input == nil {
-		return "Signature-Input is not of @method, @target-uri, content-digest with created, keyid, alg, in this order: " + r.Header.Get("Signature-Input")
+		return "", "", "Signature-Input is not of @method, @target-uri, content-digest with created, keyid, alg, in this order: " + r.Header.Get("Signature-Input")
 	}
-	parameters, keyID := input[1], input[3]
-	if reason := f.checkCreated(x, input[2]); reason != "" {
-		return reason
-	}
+	parameters, created, keyID := input[1], input[2], input[3]
 	text := signatureBytes.FindStringSubmatch(r.Header.Get("Signature"))
 	if text == nil {
-		return "Signature is no byte sequence: " + r.Header.Get("Signature")
+		return keyID, created, "Signature is no byte sequence: " + r.Header.Get("Signature")
 	}
 	signature, err := base64.StdEncoding.Strict().DecodeString(text[1])
 	if err != nil {
-		return "the signature is not standard base64"
+		return keyID, created, "the signature is not standard base64"
 	}
-	x.KeyID = keyID
-	found, _ := f.keys.Load(keyID)
-	key, ok := found.(ed25519.PublicKey)
-	if !ok {
-		return "no Ed25519 key is known as " + keyID
+	known := key(keyID)
+	if known == nil {
+		return keyID, created, "no Ed25519 key is known as " + keyID
 	}
+	base := `"@method": ` + r.Method + "\n" + `"@target-uri": ` + scheme + "://" + r.Host + r.RequestURI + "\n" +
+		`"content-digest": ` + digest + "\n" + `"@signature-params": ` + parameters
+	if !ed25519.Verify(known, []byte(base), signature) {
+		return keyID, created, "the signature is wrong"
+	}
+	return keyID, created, ""
+}
+
+// verifyMessage checks what RFC 9421 wants.
+func (f *Fediverse) verifyMessage(x *Exchange) string {
 	scheme := "http"
-	if c, _ := r.Context().Value(connectionKey{}).(*connection); c != nil {
+	if c, _ := x.r.Context().Value(connectionKey{}).(*connection); c != nil {
 		if _, encrypted := c.serverName(); encrypted {
 			scheme = "https"
 		}
 	}
-	base := `"@method": ` + r.Method + "\n" + `"@target-uri": ` + scheme + "://" + r.Host + r.RequestURI + "\n" +
-		`"content-digest": ` + digest + "\n" + `"@signature-params": ` + parameters
-	if !ed25519.Verify(key, []byte(base), signature) {
-		return "the signature is wrong"
+	keyID, created, reason := VerifyMessage(x.r, scheme, x.Body, func(id string) ed25519.PublicKey {
+		found, _ := f.keys.Load(id)
+		key, _ := found.(ed25519.PublicKey)
+		return key
+	})
+	x.KeyID = keyID
+	if reason != "" {
+		return reason
 	}
-	return ""
+	return f.checkCreated(x, created)
 }
 
 func (f *Fediverse) checkCreated(x *Exchange, text string) string {

@@ -14,21 +14,30 @@ import (
 	"time"
 
 	"github.com/go-fed/httpsig"
+
+	"github.com/fedsender/fedsender/test/fediverse"
 )
 
 // maxAge is what the strictest server allows for a Date.
 const maxAge = 30 * time.Second
 
-// objection says what a server would object to in a request, or "". Which headers are signed and in what order is the
-// sender's: libraries differ.
-func (r *receiver) objection(request *http.Request, body []byte) string {
+// objection says what a server would object to in a request, or "". Which headers a draft-cavage signature is of, and in what
+// order, is the sender's: libraries differ.
+func (r *receiver) objection(request *http.Request, scheme string, body []byte) string {
+	if date, err := http.ParseTime(request.Header.Get("Date")); err != nil || time.Since(date).Abs() > maxAge {
+		return "the date is not that of today: " + request.Header.Get("Date")
+	}
+	if request.Header.Get("Signature-Input") != "" {
+		_, _, reason := fediverse.VerifyMessage(request, scheme, body, func(id string) ed25519.PublicKey {
+			found, _ := r.keys.Load(id)
+			key, _ := found.(ed25519.PublicKey)
+			return key
+		})
+		return reason
+	}
 	sum := sha256.Sum256(body)
 	if text := request.Header.Get("Digest"); text != "SHA-256="+base64.StdEncoding.EncodeToString(sum[:]) {
 		return "the digest is not that of the body: " + text
-	}
-	date, err := http.ParseTime(request.Header.Get("Date"))
-	if err != nil || time.Since(date).Abs() > maxAge {
-		return "the date is not that of today: " + request.Header.Get("Date")
 	}
 	seen := &http.Request{Method: request.Method, URL: &url.URL{Path: request.RequestURI}, Host: request.Host, Header: request.Header}
 	verifier, err := httpsig.NewVerifier(seen)
@@ -39,11 +48,7 @@ func (r *receiver) objection(request *http.Request, body []byte) string {
 	if !known {
 		return "no key is known as " + verifier.KeyId()
 	}
-	algorithm := httpsig.RSA_SHA256
-	if _, edwards := key.(ed25519.PublicKey); edwards {
-		algorithm = httpsig.ED25519
-	}
-	if err := verifier.Verify(key, algorithm); err != nil {
+	if err := verifier.Verify(key, httpsig.RSA_SHA256); err != nil {
 		return fmt.Sprintf("the signature is wrong: %s", err)
 	}
 	return ""

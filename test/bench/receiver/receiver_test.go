@@ -104,6 +104,7 @@ func TestReceiver_RefusesWhatIsNotSignedByAKnownKey(t *testing.T) {
 		"host":         func(r *http.Request) { r.Host = "other.example" },
 		"body":         func(r *http.Request) { r.Body, r.ContentLength = io.NopCloser(strings.NewReader("{}")), 2 },
 		"date":         func(r *http.Request) { r.Header.Set("Date", time.Now().Add(time.Second).UTC().Format(http.TimeFormat)) },
+		"another form": func(r *http.Request) { r.Header.Set("Signature-Input", "sig1=()") },
 		"no signature": func(r *http.Request) { r.Header.Del("Signature") },
 	} {
 		again := request.Clone(t.Context())

@@ -110,7 +110,11 @@ func (r *receiver) answer(conn net.Conn, request *http.Request) error {
 		var body bytes.Buffer
 		size, err = body.ReadFrom(request.Body)
 		r.checked.Add(1)
-		if reason := r.objection(request, body.Bytes()); err == nil && reason != "" {
+		scheme := "http"
+		if _, encrypted := conn.(*tls.Conn); encrypted {
+			scheme = "https"
+		}
+		if reason := r.objection(request, scheme, body.Bytes()); err == nil && reason != "" {
 			r.reason.Store(&reason)
 			r.refused.Add(1)
 			text = refused
