@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/fedsender/fedsender/targets"
 )
 
@@ -41,4 +43,47 @@ func TestFor_GivesWhatTargetsGivesForThatInstance(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestAmong_GivesWhatTargetsGivesForThoseInstances(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		some := func(name string, most int) []int32 {
+			ids := rapid.SliceOfNDistinct(rapid.Int32Range(1, 500), 0, most, rapid.ID[int32]).Draw(t, name)
+			slices.Sort(ids)
+			return ids
+		}
+		x := targets.New()
+		for _, actor := range []int64{7, 8} {
+			for _, id := range some("followers", 300) {
+				inboxes := []targets.Inbox{{URL: fmt.Sprintf("https://i%d.example/inbox", id), Shared: true}}
+				if id%5 == 0 {
+					inboxes = append(inboxes, targets.Inbox{URL: fmt.Sprintf("https://i%d.example/u/%d", id, actor)})
+				}
+				x.SetPair(actor, id, inboxes)
+			}
+		}
+		for _, id := range some("left", 5) {
+			x.AddTombstone(targets.Tombstone{ActorID: 8, InstanceID: id, Inbox: fmt.Sprintf("https://i%d.example/u/left", id), ThroughID: 50})
+		}
+		q := targets.Query{ActivityID: 40, FollowersOf: rapid.SampledFrom([][]int64{{7}, {8}, {7, 8}, {9}}).Draw(t, "actors")}
+		want := map[int32][]targets.Inbox{}
+		x.Targets(q, nil, func(id int32, inboxes []targets.Inbox) { want[id] = inboxes })
+		ids := some("ids", 300)
+		last := -1
+		x.Among(targets.NewQuestion(q), ids, func(i int, inboxes []targets.Inbox) {
+			if i <= last {
+				t.Fatalf("the %d. id after the %d.", i, last)
+			}
+			last = i
+			if !slices.Equal(inboxes, want[ids[i]]) {
+				t.Errorf("instance %d has %v, Targets says %v", ids[i], inboxes, want[ids[i]])
+			}
+			delete(want, ids[i])
+		})
+		for _, id := range ids {
+			if left := want[id]; left != nil {
+				t.Errorf("instance %d is left out: %v", id, left)
+			}
+		}
+	})
 }
