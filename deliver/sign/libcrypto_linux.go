@@ -70,6 +70,8 @@ func loadLibcrypto(names []string) (*libcrypto, error) {
 
 func openLibcrypto(name string) (_ *libcrypto, err error) {
 	defer caught(&err)
+	runtime.LockOSThread() // dlerror(3) tells a thread why its own last call failed
+	defer runtime.UnlockOSThread()
 	library, err := purego.Dlopen(name, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
 		return nil, err

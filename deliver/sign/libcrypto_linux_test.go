@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"unsafe"
 
 	"github.com/ebitengine/purego"
 )
@@ -110,6 +111,19 @@ func TestLibcrypto_FailureSaysWhatTheLibrarySaysAndLeavesNothingBehind(t *testin
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if _, err := l.sign(small, large, []byte("a")); err == nil || !strings.Contains(err.Error(), "EVP_DigestSign failed: error:") {
+		t.Errorf("got %v", err)
+	}
+	if code, _, _ := purego.SyscallN(l.call.firstError); code != 0 {
+		t.Errorf("error %x is left in the queue", code)
+	}
+	// What is no key at all is several errors.
+	rubbish := new([64]byte)
+	at := uintptr(unsafe.Pointer(rubbish))
+	if key, _, _ := purego.SyscallN(l.call.parseKey, 0, uintptr(unsafe.Pointer(&at)), uintptr(len(rubbish))); key != 0 {
+		t.Fatal("rubbish is a key")
+	}
+	runtime.KeepAlive(rubbish)
+	if err := l.failure("d2i_AutoPrivateKey"); !strings.Contains(err.Error(), "error:") {
 		t.Errorf("got %v", err)
 	}
 	if code, _, _ := purego.SyscallN(l.call.firstError); code != 0 {

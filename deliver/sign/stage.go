@@ -51,27 +51,29 @@ func (s *Stage) Sign(ctx context.Context, r Request) ([]byte, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	w := s.line(r)
-	if w != nil {
-		select {
-		case a := <-w.answer:
-			if !a.turn {
-				return a.signature, a.err
-			}
-		case <-ctx.Done():
-			if s.leave(w) {
-				return nil, context.Cause(ctx)
-			}
-			if a := <-w.answer; !a.turn {
-				return a.signature, a.err
-			}
-		}
-		if ctx.Err() != nil {
-			s.pass()
-			return nil, context.Cause(ctx)
+	if w := s.line(r); w != nil {
+		if a := s.wait(ctx, w); !a.turn {
+			return a.signature, a.err
 		}
 	}
 	return s.take(r)
+}
+
+// wait returns the turn, what another made of the request, or the cause of ctx.
+func (s *Stage) wait(ctx context.Context, w *waiting) (a answer) {
+	select {
+	case a = <-w.answer:
+	case <-ctx.Done():
+		if s.leave(w) {
+			return answer{err: context.Cause(ctx)}
+		}
+		a = <-w.answer
+	}
+	if a.turn && ctx.Err() != nil {
+		s.pass()
+		return answer{err: context.Cause(ctx)}
+	}
+	return a
 }
 
 // Waiting is how many requests wait for their turn.
