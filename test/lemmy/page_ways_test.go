@@ -99,6 +99,7 @@ func TestPage_TheSwitchOverAndBackWithDockerCompose(t *testing.T) {
 // override is what a test asks of the Compose file.
 type override struct {
 	Services map[string]struct {
+		Image               string
 		Entrypoint, Command []string
 		Volumes             []string
 		EnvFile             []string          `yaml:"env_file"`
@@ -131,6 +132,9 @@ func TestCompose_TheOverrideFitsLemmysFileAndTheProgram(t *testing.T) {
 	if mounted != "./sender" || !slices.Equal(service.EnvFile, []string{"sender.env"}) || !slices.Equal(service.Command, []string{"run"}) ||
 		!slices.Equal(service.DependsOn, []string{"postgres"}) || len(file.Services) != 2 {
 		t.Errorf("it is not what the page tells of: %+v", file)
+	}
+	if !strings.Contains(service.Image, "/base-debian") { // the program needs the loader of glibc
+		t.Errorf("it runs in %s", service.Image)
 	}
 	if !strings.Contains(service.Volumes[0], ":"+service.Entrypoint[0]+":") {
 		t.Errorf("it starts %q and mounts %q", service.Entrypoint, service.Volumes)
