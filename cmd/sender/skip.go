@@ -21,7 +21,11 @@ func (a *app) skipCommand() *cobra.Command {
 		}
 		return func(ctx context.Context, pool *pgxpool.Pool, domain string) (done, error) {
 			ids, err := pg.SkipToLatest(ctx, pool, domain)
-			return done{Done: "skipped", IDs: ids, says: "skipped " + plural(ids, "id")}, err
+			says := "skipped " + plural(ids, "id")
+			if ids < 0 {
+				says = "set back by " + plural(-ids, "id") + ", to the newest activity"
+			}
+			return done{Done: "skipped", IDs: ids, says: says}, err
 		}, nil
 	})
 	cmd.Flags().StringVar(&to, "to", "", "`latest`: the newest activity")

@@ -49,14 +49,14 @@ declare
   v_to bigint;
 begin
   select last_successful_id into v_from from {{ .queue_state }} where instance_id = v_id for update;
-  select coalesce(max(id), 0) into v_to from fedsender.source_activity;
+  -- After a restore from an older backup that is back.
+  select coalesce(max(id), v_from, 0) into v_to from fedsender.source_activity;
   v_from := coalesce(v_from, v_to);
-  v_to := greatest(v_from, v_to);
   perform fedsender.move_cursor(v_id, v_to);
   return v_to - v_from;
 end
 $$;
-comment on function fedsender.skip_to_latest(text) is 'Give up all that waits for this instance. Returns by how many ids the cursor moved.';
+comment on function fedsender.skip_to_latest(text) is 'Give up all that waits for this instance. Returns by how many ids the cursor moved; below zero where it was beyond the newest.';
 
 create function fedsender.replay(domain text, since timestamptz) returns bigint
 language plpgsql
