@@ -116,26 +116,34 @@ func TestLemmy_Beside_WithoutTheRightToMakeTriggersItPollsAndDoctorSaysSo(t *tes
 	onBothLines(t, func(t *testing.T, line lemmy.Line) {
 		s := newRoleScene(t, line)
 		s.exec(`revoke trigger on all tables in schema public from fedsender`)
-		a := s.remote("a.example")
+		a, fresh := s.remote("a.example"), s.stranger("fresh.example")
+		older := s.send() // nothing older is sent to who has no cursor
 		s.start(1)
 		if query[bool](s, `select rings from fedsender.source`) {
 			t.Error("it says that triggers ring")
 		}
+		s.arrived("a.example", older)
+		s.until("the other has begun", `select last_successful_id = $2 from federation_queue_state where instance_id = $1`, fresh, s.newest())
 		if n := query[int](s, `select count(*) from pg_trigger where not tgisinternal and tgrelid::regclass::text not like 'fedsender.%'`); n != 0 {
 			t.Errorf("there are %d triggers on Lemmy's tables", n)
 		}
-		first := s.send()
-		s.arrived("a.example", first)
+		first := s.send(by(s.person))
+		s.arrived("a.example", older, first)
+		s.arrived("fresh.example", first)
 		s.settled(a)
 		second := s.send() // while everybody sleeps
-		s.arrived("a.example", first, second)
+		s.arrived("a.example", older, first, second)
 		if text, _ := s.command("doctor"); !strings.Contains(text, "grant trigger on") {
 			t.Errorf("doctor does not name the right:\n%s", text)
 		}
-		s.loneFan(a, "a.example", "joe") // seen within a minute
+		// Seen within a minute, as is a key that was exchanged.
+		s.exec(`update person set private_key = (select private_key from community where id = $1) where id = $2`, s.community.ID, s.person.ID)
+		s.loneFan(a, "a.example", "joe")
 		for s.paths("a.example")["/u/joe/inbox"] == 0 && !t.Failed() {
 			s.send()
 			s.settled(a)
 		}
+		s.fedi.Register(s.person.KeyID(), &s.community.Key.PublicKey)
+		s.arrived("fresh.example", append(s.accepted("fresh.example"), s.send(by(s.person)))...)
 	})
 }

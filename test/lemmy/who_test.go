@@ -105,11 +105,11 @@ func TestLemmy_Who_NotSeenForThreeDaysIsDeadUntilItIsSeen(t *testing.T) {
 		if got := s.cursor(dead); got != 0 {
 			t.Errorf("the cursor of a dead instance moved to %d", got)
 		}
-		// Lemmy's daily check found it. Its state lets it be tried at once, as that of a living one would.
-		s.exec(`update federation_queue_state set fail_count = 0 where instance_id = $1`, dead)
-		s.exec(`update instance set {updated} = now() where id = $1`, dead)
-		s.must("retry", "dead.example")
+		s.exec(`update instance set {updated} = now() where id = $1`, dead) // Lemmy's daily check found it
 		s.arrived("dead.example", first)
+		s.exec(`update instance set {updated} = now() where id = $1`, never)
+		s.arrived("never.example", first)
+		s.until("they are called so no more", `select count(*) = 0 from fedsender.instance_status where state = 'dead'`)
 	})
 }
 
