@@ -65,7 +65,7 @@ func FuzzExchange(f *testing.F) {
 		if server.read > 3*maxAnswerBytes {
 			t.Errorf("%d bytes were read", server.read)
 		}
-		if kept := d.idle.count == 1; kept == server.closed || kept && server.read != len(text) {
+		if kept := d.idle.count.Load() == 1; kept == server.closed || kept && server.read != len(text) {
 			t.Errorf("kept: %v, closed: %v, read: %d of %d", kept, server.closed, server.read, len(text))
 		}
 		switch {

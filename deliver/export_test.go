@@ -14,10 +14,11 @@ func (c *Client) IdleLooks(inbox string) string {
 	if err != nil {
 		return err.Error()
 	}
-	pool := c.direct.(*direct).idle
-	pool.mu.Lock()
-	defer pool.mu.Unlock()
-	switch kept := pool.hosts[originOf(&attempt{url: u})]; {
+	o := originOf(&attempt{url: u})
+	shard := c.direct.(*direct).idle.shard(o)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	switch kept := shard.hosts[o]; {
 	case kept == nil:
 		return "none"
 	case kept.socket.probe.silent():
@@ -28,10 +29,7 @@ func (c *Client) IdleLooks(inbox string) string {
 
 // Idle is how many connections are kept.
 func (c *Client) Idle() int {
-	pool := c.direct.(*direct).idle
-	pool.mu.Lock()
-	defer pool.mu.Unlock()
-	return pool.count
+	return int(c.direct.(*direct).idle.count.Load())
 }
 
 func NewResolver(ask func(ctx context.Context, network, address string) (net.Conn, error)) *net.Resolver {

@@ -1,45 +1,66 @@
 package deliver
 
 import (
+	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// idlePool keeps connections without a request. The one that was used last of a host is taken first, so that the others
+// idleShards is how many locks the pool has: deliveries to different hosts seldom meet at one.
+const idleShards = 16
+
+// idlePool keeps connections without a request. The one of a host that was used last is taken first, so that the others
 // grow old; the one of the process that was used longest ago is closed first. One timer serves all.
 type idlePool struct {
 	max, maxPerHost int
 	timeout         time.Duration
 
+	seed   maphash.Seed
+	shards [idleShards]idleShard
+	count  atomic.Int64
+	timer  *time.Timer
+	waking atomic.Bool // the timer runs
+}
+
+// idleShard has the connections of some hosts.
+type idleShard struct {
 	mu             sync.Mutex
 	hosts          map[origin]*conn // the one to take first; the others are below it
 	oldest, newest *conn
-	count          int
-	timer          *time.Timer // runs while there is a connection; nil before the first
 	closed         bool
 }
 
-// idling is a connection's place in the pool.
+// idling is a connection's place in its shard.
 type idling struct {
 	since        time.Time
 	below        *conn // of the same host, used before it
-	older, newer *conn // of the process
+	older, newer *conn // of the shard
 }
 
 func newIdlePool(most, mostPerHost int, timeout time.Duration) *idlePool {
-	return &idlePool{max: most, maxPerHost: mostPerHost, timeout: timeout, hosts: map[origin]*conn{}}
+	p := &idlePool{max: most, maxPerHost: mostPerHost, timeout: timeout, seed: maphash.MakeSeed()}
+	for i := range p.shards {
+		p.shards[i].hosts = map[origin]*conn{}
+	}
+	p.timer = time.AfterFunc(timeout, p.expire)
+	p.timer.Stop()
+	return p
+}
+
+func (p *idlePool) shard(o origin) *idleShard {
+	return &p.shards[maphash.String(p.seed, o.host)%idleShards]
 }
 
 // take returns a connection that the other side has not closed, or nil.
 func (p *idlePool) take(o origin) *conn {
 	for {
-		p.mu.Lock()
-		c := p.hosts[o]
-		if c != nil {
-			p.remove(c)
+		c := p.shard(o).take(o)
+		if c == nil {
+			return nil
 		}
-		p.mu.Unlock()
-		if c == nil || c.quiet() {
+		p.count.Add(-1)
+		if c.quiet() {
 			return c
 		}
 		_ = c.stream.Close()
@@ -48,114 +69,160 @@ func (p *idlePool) take(o origin) *conn {
 
 // put keeps a connection, or closes it where there are enough.
 func (p *idlePool) put(c *conn) {
-	surplus := c
-	p.mu.Lock()
-	if !p.closed && p.depth(c.origin) < p.maxPerHost {
-		surplus = nil
-		p.add(c)
-		if p.count > p.max {
-			surplus = p.oldest
-			p.remove(surplus)
-		}
-	}
-	p.mu.Unlock()
-	if surplus != nil {
-		_ = surplus.stream.Close()
-	}
-}
-
-// close closes what is idle, and from then on whatever is put.
-func (p *idlePool) close() {
-	p.mu.Lock()
-	p.closed = true
-	if p.timer != nil {
-		p.timer.Stop()
-	}
-	p.mu.Unlock()
-	p.closeUntil(time.Now().Add(time.Hour))
-}
-
-// expire closes what was idle for long enough, and waits for the next.
-func (p *idlePool) expire() {
-	p.closeUntil(time.Now().Add(-p.timeout))
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.oldest != nil && !p.closed {
-		p.timer.Reset(time.Until(p.oldest.since.Add(p.timeout)))
-	}
-}
-
-// closeUntil closes those that are idle since then or longer.
-func (p *idlePool) closeUntil(then time.Time) {
-	for {
-		p.mu.Lock()
-		c := p.oldest
-		if c != nil && c.since.After(then) {
-			c = nil
-		}
-		if c != nil {
-			p.remove(c)
-		}
-		p.mu.Unlock()
-		if c == nil {
-			return
-		}
+	if !p.shard(c.origin).add(c, p.maxPerHost) {
 		_ = c.stream.Close()
+		return
 	}
+	if p.count.Add(1) > int64(p.max) {
+		p.closeOldest()
+	}
+	p.wake()
 }
 
-// depth is how many connections a host has. p.mu is held, as for all that follow.
-func (p *idlePool) depth(o origin) int {
-	n := 0
-	for c := p.hosts[o]; c != nil; c = c.below {
-		n++
-	}
-	return n
-}
-
-func (p *idlePool) add(c *conn) {
-	c.idling = idling{since: time.Now(), below: p.hosts[c.origin], older: p.newest}
-	p.hosts[c.origin] = c
-	if p.newest != nil {
-		p.newest.newer = c
-	} else {
-		p.oldest = c
-		p.arm()
-	}
-	p.newest = c
-	p.count++
-}
-
-// arm starts the timer for the first connection.
-func (p *idlePool) arm() {
-	if p.timer == nil {
-		p.timer = time.AfterFunc(p.timeout, p.expire)
-	} else {
+// wake has the timer run. What was put last is the last to expire, so a timer that runs is never late.
+func (p *idlePool) wake() {
+	if !p.waking.Load() && p.waking.CompareAndSwap(false, true) {
 		p.timer.Reset(p.timeout)
 	}
 }
 
-func (p *idlePool) remove(c *conn) {
-	if top := p.hosts[c.origin]; top != c {
+// closeOldest closes the connection that was used longest ago, of the whole process.
+func (p *idlePool) closeOldest() {
+	var last *idleShard
+	var then time.Time
+	for i := range p.shards {
+		if since, some := p.shards[i].oldestSince(); some && (last == nil || since.Before(then)) {
+			last, then = &p.shards[i], since
+		}
+	}
+	if last != nil {
+		p.closeOne(last, then)
+	}
+}
+
+// closeOne closes the oldest connection of a shard if it was used then or before.
+func (p *idlePool) closeOne(s *idleShard, then time.Time) bool {
+	c := s.takeOldest(then)
+	if c == nil {
+		return false
+	}
+	p.count.Add(-1)
+	_ = c.stream.Close()
+	return true
+}
+
+// close closes what is idle, and from then on whatever is put.
+func (p *idlePool) close() {
+	p.timer.Stop()
+	for i := range p.shards {
+		s := &p.shards[i]
+		s.close()
+		for p.closeOne(s, time.Now()) {
+		}
+	}
+}
+
+// expire closes what was idle for long enough, and waits for the next.
+func (p *idlePool) expire() {
+	var next time.Time
+	for i := range p.shards {
+		s := &p.shards[i]
+		for p.closeOne(s, time.Now().Add(-p.timeout)) {
+		}
+		if since, some := s.oldestSince(); some && (next.IsZero() || since.Before(next)) {
+			next = since
+		}
+	}
+	if !next.IsZero() {
+		p.timer.Reset(time.Until(next.Add(p.timeout)))
+		return
+	}
+	p.waking.Store(false)
+	if p.count.Load() > 0 { // put while the shards were looked at
+		p.wake()
+	}
+}
+
+func (s *idleShard) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+}
+
+func (s *idleShard) take(o origin) *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.hosts[o]
+	if c != nil {
+		s.remove(c)
+	}
+	return c
+}
+
+// add says no where the host has enough.
+func (s *idleShard) add(c *conn, most int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for other := s.hosts[c.origin]; other != nil; other = other.below {
+		n++
+	}
+	if s.closed || n >= most {
+		return false
+	}
+	c.idling = idling{since: time.Now(), below: s.hosts[c.origin], older: s.newest}
+	s.hosts[c.origin] = c
+	if s.newest != nil {
+		s.newest.newer = c
+	} else {
+		s.oldest = c
+	}
+	s.newest = c
+	return true
+}
+
+func (s *idleShard) oldestSince() (since time.Time, some bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.oldest == nil {
+		return time.Time{}, false
+	}
+	return s.oldest.since, true
+}
+
+// takeOldest takes the oldest if it was used then or before.
+func (s *idleShard) takeOldest(then time.Time) *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.oldest
+	if c == nil || c.since.After(then) {
+		return nil
+	}
+	s.remove(c)
+	return c
+}
+
+// remove is called with s.mu held.
+func (s *idleShard) remove(c *conn) {
+	if top := s.hosts[c.origin]; top != c {
 		for top.below != c {
 			top = top.below
 		}
 		top.below = c.below
 	} else if c.below != nil {
-		p.hosts[c.origin] = c.below
+		s.hosts[c.origin] = c.below
 	} else {
-		delete(p.hosts, c.origin)
+		delete(s.hosts, c.origin)
 	}
 	if c.older != nil {
 		c.older.newer = c.newer
 	} else {
-		p.oldest = c.newer
+		s.oldest = c.newer
 	}
 	if c.newer != nil {
 		c.newer.older = c.older
 	} else {
-		p.newest = c.older
+		s.newest = c.older
 	}
 	c.idling = idling{}
-	p.count--
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sourcegraph/conc"
 )
 
 // pooled is a connection for the pool whose other end tells when it is closed.
@@ -12,6 +14,13 @@ func pooled(host string) (*conn, net.Conn) {
 	near, far := net.Pipe()
 	socket := newGatedConn(near)
 	return &conn{stream: socket, socket: socket, origin: origin{host: host}}, far
+}
+
+func (p *idlePool) hosts() (n int) {
+	for i := range p.shards {
+		n += len(p.shards[i].hosts)
+	}
+	return n
 }
 
 func isClosed(far net.Conn) bool {
@@ -37,8 +46,8 @@ func TestIdlePool_TakesTheConnectionOfTheHostThatWasUsedLast(t *testing.T) {
 	if got := p.take(origin{host: "frog", encrypted: true}); got != nil {
 		t.Error("one without TLS was taken for one with")
 	}
-	if p.count != 1 || len(p.hosts) != 1 || p.oldest != other || p.newest != other {
-		t.Errorf("left: %+v", p)
+	if p.count.Load() != 1 || p.take(origin{host: "frog"}) != other || p.hosts() != 0 {
+		t.Errorf("%d are left of %d hosts", p.count.Load(), p.hosts())
 	}
 }
 
@@ -56,8 +65,8 @@ func TestIdlePool_ClosesTheOneUsedLongestAgoWhenTheProcessHasTooMany(t *testing.
 			t.Errorf("connection %d: closed is not %v", i, want)
 		}
 	}
-	if p.count != 2 || p.take(origin{host: "toad"}) != nil {
-		t.Errorf("%d are kept", p.count)
+	if p.count.Load() != 2 || p.take(origin{host: "toad"}) != nil {
+		t.Errorf("%d are kept", p.count.Load())
 	}
 }
 
@@ -99,8 +108,8 @@ func TestIdlePool_ClosesWhatWasIdleForTooLong(t *testing.T) {
 		want(2*time.Second, true, false)
 		want(7*time.Second, true, false)
 		want(4*time.Second, true, true)
-		if p.count != 0 || len(p.hosts) != 0 {
-			t.Errorf("left: %+v", p)
+		if p.count.Load() != 0 || p.hosts() != 0 {
+			t.Errorf("%d are left of %d hosts", p.count.Load(), p.hosts())
 		}
 		// The timer starts again.
 		c, last := pooled("toad")
@@ -120,7 +129,35 @@ func TestIdlePool_KeepsNothingAfterItWasClosed(t *testing.T) {
 	p.close()
 	after, farAfter := pooled("toad")
 	p.put(after)
-	if !isClosed(farBefore) || !isClosed(farAfter) || p.count != 0 {
-		t.Errorf("%d are kept", p.count)
+	if !isClosed(farBefore) || !isClosed(farAfter) || p.count.Load() != 0 {
+		t.Errorf("%d are kept", p.count.Load())
 	}
+}
+
+func TestIdlePool_ManyAtOnceStayWithinTheBoundAndLoseNone(t *testing.T) {
+	p := newIdlePool(20, 4, time.Minute)
+	var using conc.WaitGroup
+	for n := range 16 {
+		using.Go(func() {
+			for i := range 200 {
+				host := string(rune('a' + (n+i)%24))
+				c := p.take(origin{host: host})
+				if c == nil {
+					c, _ = pooled(host)
+				}
+				p.put(c)
+			}
+		})
+	}
+	using.Wait()
+	kept := 0
+	for n := range 24 {
+		for p.take(origin{host: string(rune('a' + n))}) != nil {
+			kept++
+		}
+	}
+	if kept > 20 || kept < 16 || p.count.Load() != 0 || p.hosts() != 0 {
+		t.Errorf("%d were kept; %d are left of %d hosts", kept, p.count.Load(), p.hosts())
+	}
+	p.close()
 }
