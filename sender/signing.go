@@ -29,6 +29,8 @@ func (e *engine) openSigner() error {
 // saySigner says what signs, which is most of what a delivery costs.
 func (e *engine) saySigner() {
 	switch {
+	case sign.ConstantRSA:
+		e.log.Warn("this build makes no RSA signatures (build tag norsa): no receiver takes what it sends")
 	case e.choice.Library != "":
 		e.log.Info("RSA signatures are made by libcrypto", "library", e.choice.Library)
 	case e.choice.Missing != nil:

@@ -1,0 +1,5 @@
+//go:build norsa
+
+package sign
+
+const ConstantRSA = true
