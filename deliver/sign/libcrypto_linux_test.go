@@ -173,6 +173,16 @@ func TestLibcrypto_BrokenKeyIsAnErrorThatShowsNothing(t *testing.T) {
 	}
 }
 
+// BenchmarkLibcrypto_Call is what one call costs that does nothing: EVP_MD_CTX_free(NULL).
+func BenchmarkLibcrypto_Call(b *testing.B) {
+	l := newLibcrypto(b)
+	b.ReportAllocs()
+	defer reportCPU(b)()
+	for b.Loop() {
+		purego.SyscallN(l.call.freeContext, 0)
+	}
+}
+
 func TestChoose_FindsLibcryptoWhereThereIsOne(t *testing.T) {
 	for _, way := range []string{Auto, Libcrypto} {
 		c, err := Choose(way, func(f Fault) { t.Error(f) })

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
+	"debug/elf"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -19,7 +20,7 @@ import (
 
 // delivers has one sender deliver five activities of one actor to twenty instances, the receivers check each signature,
 // and returns what the sender tells at /metrics and in its log. change, unless nil, is called before it starts.
-func delivers(t *testing.T, change func(ctx context.Context, c *fleet.Cluster, world *fleet.World), environment ...string) (metrics, log string) {
+func delivers(t *testing.T, change func(ctx context.Context, c *fleet.Cluster), environment ...string) (metrics, log string) {
 	t.Helper()
 	ctx := within(t)
 	c := newCluster(t, fediverse.Config{})
@@ -29,7 +30,7 @@ func delivers(t *testing.T, change func(ctx context.Context, c *fleet.Cluster, w
 		t.Fatal(err)
 	}
 	if change != nil {
-		change(ctx, c, world)
+		change(ctx, c)
 	}
 	senders, err := c.Start(ctx, 1)
 	if err != nil {
@@ -105,6 +106,26 @@ func TestLibcryptoThatLacksAFunctionIsNotUsed(t *testing.T) {
 	}
 }
 
+func TestStaticBuildNeedsNoLoaderAndSignsWithGo(t *testing.T) {
+	binary, err := fleet.Binary(t.Context(), "static")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := elf.Open(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Close()
+	for _, part := range program.Progs {
+		if part.Type == elf.PT_INTERP || part.Type == elf.PT_DYNAMIC {
+			t.Errorf("it has a %s", part.Type)
+		}
+	}
+	metrics, log := delivers(t, func(_ context.Context, c *fleet.Cluster) { c.Binary = binary })
+	wantAll(t, metrics, signatures("libcrypto", 0), signatures("go", 100))
+	wantAll(t, log, "made by crypto/rsa", "can't load libraries")
+}
+
 // compile makes the false libcrypto and returns the directory that it is in.
 func compile(t *testing.T, name string, flags ...string) string {
 	t.Helper()
@@ -126,7 +147,7 @@ func TestActorWithAnEd25519KeySignsWithIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	metrics, log := delivers(t, func(ctx context.Context, c *fleet.Cluster, world *fleet.World) {
+	metrics, log := delivers(t, func(ctx context.Context, c *fleet.Cluster) {
 		if _, err := c.DB.Exec(ctx, `update fedsender.actor set private_key_pem = $1, key_id = ap_id || '#ed25519-key'`, text); err != nil {
 			t.Fatal(err)
 		}
