@@ -78,10 +78,10 @@ func TestLemmySource_FindsWhoSignsByWhatTheActivitySays(t *testing.T) {
 			found, _, err := pg.ReadActor(ctx, conn, id)
 			require.NoError(t, err)
 			assert.True(t, found.Found)
-			assert.Equal(t, "https://HOME.example/as/written#main-key", found.KeyID)
+			assert.Equal(t, actor.APID+"#main-key", found.KeyID)
 			whole, err := pg.ReadActivities(ctx, conn, []int64{id})
 			require.NoError(t, err)
-			assert.Equal(t, found.KeyID, whole[0].KeyID)
+			assert.Equal(t, "#main-key", whole[0].KeyID, "it comes behind the actor of the text")
 			assert.Contains(t, found.PrivateKeyPEM, "PRIVATE KEY")
 			assert.Equal(t, value[string](t, conn, `
 				select s.ap_id from fedsender.source_activity a join fedsender.source_actor s on s.id = a.actor_id where a.id = $1`, id), actor.APID)

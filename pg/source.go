@@ -22,7 +22,7 @@ type Querier interface {
 type Activity struct {
 	ID           int64
 	ActorID      int64
-	KeyID        string // overrides the actor's; empty: the actor's own
+	KeyID        string // overrides the actor's; with # in front: behind the id of the actor in Body; empty: the actor's own
 	PublishedAt  time.Time
 	Inboxes      []string
 	FollowersOf  []int64

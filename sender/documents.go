@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -94,8 +95,19 @@ func build(row *pg.Activity) (*prepared, error) {
 	}
 	return &prepared{
 		activity: &worker.Activity{ID: row.ID, PublishedAt: row.PublishedAt, Footprint: worker.FootprintOf(document.Body)},
-		document: document, actorID: row.ActorID, keyID: row.KeyID,
+		document: document, actorID: row.ActorID, keyID: keyID(row.KeyID, document.Body),
 	}, nil
+}
+
+// keyID is what overrides the actor's. A fragment comes behind the actor as the activity spells it.
+func keyID(given string, body []byte) string {
+	if !strings.HasPrefix(given, "#") {
+		return given
+	}
+	if actor := worker.ActorOf(body); actor != "" {
+		return actor + given
+	}
+	return ""
 }
 
 // prepare makes an activity ready to be sent and keeps it. reason says why it can't be sent to anybody; err is errGone or
@@ -105,7 +117,7 @@ func (e *engine) prepare(ctx context.Context, row *pg.Activity) (activity *worke
 	if err != nil {
 		return nil, err.Error(), nil
 	}
-	key, err := e.key(ctx, row.ID, keyName{row.ActorID, row.KeyID})
+	key, err := e.key(ctx, row.ID, keyName{p.actorID, p.keyID})
 	if err != nil || key.reason != "" {
 		return nil, key.reason, err
 	}

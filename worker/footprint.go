@@ -36,6 +36,12 @@ func FootprintOf(body []byte) Footprint {
 	return f.done()
 }
 
+// ActorOf is the id of the actor that an activity names, the first of them; empty where it names none.
+func ActorOf(body []byte) string {
+	n, _ := parseNode(bytes.Trim(body, " \t\r\n"))
+	return string(idOf(first(n.actor)))
+}
+
 // Conflicts says whether one writes what the other writes or reads.
 func (f Footprint) Conflicts(g Footprint) bool {
 	return overlap(f.Writes, g.Writes) || overlap(f.Writes, g.Reads) || overlap(f.Reads, g.Writes)

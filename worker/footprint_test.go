@@ -96,6 +96,19 @@ func TestFootprint_ConflictsWhereOrderMatters(t *testing.T) {
 	}
 }
 
+func TestActorOf_IsTheFirstAsItIsSpelled(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"object":{"actor":"https://b.example/"},"actor":"https://A.example/u\/ann"}`: "https://A.example/u/ann",
+		` {"actor":{"type":"Person","id":"https://a.example/"}} `:                      "https://a.example/",
+		`{"actor":["https://a.example/","https://b.example/"]}`:                        "https://a.example/",
+		`{"actor":7}`: "", `{"actor":null}`: "", `{"object":{"actor":"https://b.example/"}}`: "", `{}`: "", `[]`: "", ``: "",
+	} {
+		if got := worker.ActorOf([]byte(body)); got != want {
+			t.Errorf("%s: %q, want %q", body, got, want)
+		}
+	}
+}
+
 func TestFootprint_OfRubbishIsEmpty(t *testing.T) {
 	for _, body := range []string{
 		"", "null", "1", `"x"`, "[]", "{}", "{", `{"id":1,"type":[],"actor":[null],"object":[[],{},null,1,""]}`,

@@ -5,7 +5,7 @@ comment on column fedsender.source_activity.id is 'The order of sending; drawn i
 comment on column fedsender.source_activity.ap_id is 'Its ActivityPub id.';
 comment on column fedsender.source_activity.body is 'The text that is sent.';
 comment on column fedsender.source_activity.actor_id is 'Who signs: source_actor.id.';
-comment on column fedsender.source_activity.key_id is 'The keyId of the signature; null: the actor''s.';
+comment on column fedsender.source_activity.key_id is 'The keyId of the signature; what begins with #: that, behind the id of the actor that the text names; null: the actor''s.';
 comment on column fedsender.source_activity.published_at is 'When it was made.';
 comment on column fedsender.source_activity.send_inboxes is 'Inboxes to send to, as a set with the other two.';
 comment on column fedsender.source_activity.send_followers_of is 'Actors whose followers get it.';

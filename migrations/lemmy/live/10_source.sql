@@ -43,8 +43,7 @@ comment on function fedsender.document(json) is 'The text that is sent of what s
 -- Lemmy itself stands among the inboxes where one of its own people is meant, and has an instance row, but never sends to
 -- itself.
 --
--- The keyId is that of the activity's own words, as receivers have seen it spelled before; a column that only who reads the
--- text asks for.
+-- The keyId is that of the activity's own words, as receivers have seen it spelled before.
 create or replace function fedsender.read_activities() returns table (
   id bigint, ap_id text, body text, actor_id bigint, key_id text, published_at timestamptz,
   send_inboxes text[], send_followers_of bigint[], send_all_instances boolean, xid xid8)
@@ -53,7 +52,7 @@ as $$
   select a.id, a.ap_id::text, fedsender.document(a.data),
     case when a.actor_apub_id is null then 0
       else ('x' || left(md5(a.actor_type::text || ':' || lower(a.actor_apub_id)), 16))::bit(64)::bigint end,
-    {{ .key_id }}, a.{{ .published }},
+    '#main-key'::text, a.{{ .published }},
     case when cardinality(a.send_inboxes) = 0 then a.send_inboxes::text[] else array(
       select u.url
       from unnest(a.send_inboxes::text[]) with ordinality as u(url, place)
@@ -126,8 +125,7 @@ comment on function fedsender.read_actors() is 'The rows of source_actor: local 
 create or replace function fedsender.actor_of(activity_id bigint) returns table (id bigint, ap_id text, key_id text, private_key_pem text)
 language sql stable
 as $$
-  select fedsender.actor_number(a.actor_type::text, a.actor_apub_id), s.url,
-    coalesce({{ .key_id }}, s.url || '#main-key'), s.private_key
+  select fedsender.actor_number(a.actor_type::text, a.actor_apub_id), s.url, s.url || '#main-key', s.private_key
   from public.sent_activity a
   cross join lateral (
     select p.{{ .actor_url }}::text as url, p.private_key::text as private_key
