@@ -98,6 +98,19 @@ func TestPost_CanceledInAnyPhaseLeavesNoConnection(t *testing.T) {
 	}
 }
 
+func TestPost_CanceledWhileItConnects(t *testing.T) {
+	s := newScript(t, func(v *visit) { v.serve(ok) })
+	client := newClient(t, s.config())
+	ctx, cancel := context.WithCancel(t.Context())
+	client.OnConnect(cancel)
+	wantClass(t, client.Post(ctx, toad, newDocument(t, `{}`), newKey(t)), deliver.Canceled)
+	wantCount(t, "requests", s.requests.Load(), 0)
+	until(t, "no connection is open", func() bool { return s.connections() == 0 })
+	if n := client.Idle(); n > 0 {
+		t.Errorf("%d connections are kept", n)
+	}
+}
+
 func TestPost_CanceledWhileTheNameIsLookedUp(t *testing.T) {
 	asked := make(chan struct{}, 1)
 	resolver := deliver.NewResolver(waiting(asked))

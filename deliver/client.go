@@ -40,8 +40,6 @@ const (
 	bodyTimeout = 5 * time.Second
 	// maxRedirects is the limit of Mastodon.
 	maxRedirects = 3
-	// writeBufferBytes holds a usual request with its body, so that it leaves in one write.
-	writeBufferBytes = 8 << 10
 	// tlsSessions is how many sessions are kept for resumption, which saves both sides the certificates.
 	tlsSessions = 1024
 )

@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"net"
+	"syscall"
 )
 
 // ByTransport sends everything by net/http, as what goes through a proxy: to compare.
@@ -34,4 +35,9 @@ func (c *Client) Idle() int {
 
 func NewResolver(ask func(ctx context.Context, network, address string) (net.Conn, error)) *net.Resolver {
 	return newResolver(ask)
+}
+
+// OnConnect has f called right before each connect(2) to ConnectTo.
+func (c *Client) OnConnect(f func()) {
+	c.direct.(*direct).dialer.dialer.Control = func(string, string, syscall.RawConn) error { f(); return nil }
 }

@@ -29,7 +29,7 @@ func newProxied(config *Config, d *direct) *proxied {
 		MaxIdleConns:           config.MaxIdle,
 		MaxIdleConnsPerHost:    config.MaxIdlePerHost,
 		MaxResponseHeaderBytes: maxAnswerBytes,
-		WriteBufferSize:        writeBufferBytes,
+		WriteBufferSize:        sendBufferBytes,
 		DisableCompression:     true,
 	}}
 }
