@@ -88,7 +88,7 @@ func NewMetrics(name, version string) *Metrics {
 	m.cursorsBack = m.counter("cursors_went_back_total", "Instances whose cursor was behind the one that this process had saved.")
 	m.cursorsMoved = m.counter("cursors_moved_total", "Instances that were paused because another program moved their cursor.")
 
-	m.signingFaults = m.counter("signing_faults_total", "Signatures that libcrypto refused to make, or made wrongly, and crypto/rsa made instead.")
+	m.signingFaults = m.counter("signing_faults_total", "Keys that libcrypto refused to sign with, and its end where it signed wrongly; crypto/rsa signs instead.")
 
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "1; the labels say what runs.",
