@@ -7,10 +7,8 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
 	"testing"
 	"time"
@@ -63,7 +61,7 @@ func newScene(t *testing.T) *scene {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	t.Cleanup(cancel)
 	s := &scene{t: t, ctx: ctx, binary: binary, url: postgres.Database(t)}
-	s.db, err = pgxpool.New(ctx, s.url)
+	s.db, err = connect(ctx, s.url)
 	ok(t, err)
 	t.Cleanup(s.db.Close)
 	s.fedi, err = fediverse.Start(fediverse.Config{})
@@ -88,6 +86,16 @@ func newScene(t *testing.T) *scene {
 	s.subscribe(toad)
 	s.subscribe(birch)
 	return s
+}
+
+// connect has room for several writers at one time.
+func connect(ctx context.Context, url string) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	config.MaxConns = 12
+	return pgxpool.NewWithConfig(ctx, config)
 }
 
 func (s *scene) exec(text string, args ...any) {
@@ -154,14 +162,9 @@ func (s *scene) command(args ...string) (output string, code int) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
-	run := exec.CommandContext(ctx, s.binary, args...)
-	run.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "DATABASE_URL=" + s.url}
-	text, err := run.CombinedOutput()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		s.t.Fatal(err)
-	}
-	return string(text), run.ProcessState.ExitCode()
+	output, code, err := fleet.Command(ctx, s.binary, s.url, args...)
+	ok(s.t, err)
+	return output, code
 }
 
 // must is command that succeeds.

@@ -2,11 +2,9 @@ package lemmy_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"slices"
 	"testing"
 	"time"
@@ -211,14 +209,9 @@ func (s *scene) command(args ...string) (output string, code int) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
-	run := exec.CommandContext(ctx, sender(s.t), args...)
-	run.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "DATABASE_URL=" + s.url}
-	text, err := run.CombinedOutput()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		s.t.Fatal(err)
-	}
-	return string(text), run.ProcessState.ExitCode()
+	output, code, err := fleet.Command(ctx, sender(s.t), s.url, args...)
+	ok(s.t, err)
+	return output, code
 }
 
 // must is command that succeeds.
