@@ -4,9 +4,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/sourcegraph/conc/pool"
+
 	"github.com/fedsender/fedsender/test/fediverse"
+	"github.com/fedsender/fedsender/test/fleet"
 )
 
 func TestQuill_DeliversWhatIsWrittenSignedAndInOrder(t *testing.T) {
@@ -148,6 +154,105 @@ func TestQuill_IsWatchedLikeAnyOther(t *testing.T) {
 	ok(t, s.db.QueryRow(s.ctx, `select lowest, deleted from fedsender.prune('1 day')`).Scan(&lowest, &deleted))
 	if lowest == 0 || deleted != 0 {
 		t.Errorf("prune says %d and %d", lowest, deleted)
+	}
+}
+
+func TestQuill_LosesNothingOfWritersWhoCommitLateOrRollBack(t *testing.T) {
+	s := newScene(t)
+	s.start(2)
+	w := &writers{scene: s, want: fediverse.Expected{}}
+	all := pool.New().WithErrors()
+	for n := range manyWriters {
+		all.Go(func() error { return w.run(n) })
+	}
+	ok(t, all.Wait())
+	s.settled(toad)
+	s.settled(birch)
+	s.halt()
+	if v := s.fedi.Ledger().Verdict(w.want, nil); v.Lost+v.Twice+v.Unexpected > 0 || v.Delivered == 0 {
+		t.Errorf("%s\n%s", v, strings.Join(v.Examples, "\n"))
+	}
+}
+
+const manyWriters = 8
+
+// writers write at one time, so that numbers are drawn in one order and committed in another.
+type writers struct {
+	*scene
+	mu       sync.Mutex
+	want     fediverse.Expected
+	finished atomic.Int64
+}
+
+// run writes 40 letters, one in a transaction, and rolls some of them back.
+func (w *writers) run(writer int) error {
+	for n := range 40 {
+		tx, err := w.db.Begin(w.ctx)
+		if err != nil {
+			return err
+		}
+		id := fmt.Sprintf("https://quill.example/late/%d-%d", writer, n)
+		var drawn int64
+		err = tx.QueryRow(w.ctx, `
+			insert into quill.letter (url, author_no, document, to_subscribers)
+			select $1, author_no, json_build_object('id', $1::text, 'type', 'Create', 'actor', url), true from quill.author
+			returning letter_no`, id).Scan(&drawn)
+		if err != nil {
+			return err
+		}
+		if writer == 0 && n%10 == 5 { // one of them is slow
+			if err := w.passed(drawn); err != nil {
+				return err
+			}
+		}
+		end := tx.Commit
+		if n%7 == 3 {
+			end = tx.Rollback
+		} else {
+			w.expect(id)
+		}
+		if err := end(w.ctx); err != nil {
+			return err
+		}
+	}
+	w.finished.Add(1)
+	return nil
+}
+
+// passed waits until others have committed higher numbers.
+func (w *writers) passed(number int64) error {
+	return fleet.Until(w.ctx, "others have committed higher numbers", func() (passed bool, err error) {
+		err = w.db.QueryRow(w.ctx, `select count(*) > 0 from quill.letter where letter_no > $1`, number).Scan(&passed)
+		return passed || w.finished.Load() == manyWriters-1, err
+	})
+}
+
+func (w *writers) expect(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, host := range []string{toad, birch} {
+		w.want.Add(fmt.Sprintf(sharedAt, host), id)
+	}
+}
+
+func TestQuill_IsReadByItsPrimaryKey(t *testing.T) {
+	s := newScene(t)
+	s.must("migrate", "--source", folder)
+	s.exec(`
+		insert into quill.letter (url, author_no, document, to_subscribers)
+		select n::text, 1, '{}', true from generate_series(1, 20000) n`)
+	s.exec(`analyze quill.letter`)
+	for _, text := range []string{
+		`select id, send_inboxes, xid from fedsender.source_activity where id > 100 order by id limit 1000`,
+		`select * from fedsender.source_activity where id = any ('{5,6}')`,
+	} {
+		rows, err := s.db.Query(s.ctx, `explain `+text)
+		ok(t, err)
+		plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		ok(t, err)
+		if all := strings.Join(plan, "\n"); !strings.Contains(all, "letter_pkey") {
+			t.Errorf("%s:\n%s", text, all)
+		}
 	}
 }
 
