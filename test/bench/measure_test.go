@@ -2,6 +2,8 @@ package bench
 
 import (
 	"os"
+	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -82,9 +84,15 @@ type contender struct {
 	run  func() map[string]float64
 }
 
-// rotate measures all contenders so many times and notes what they have shown.
+// rotate measures all contenders so many times and notes what they have shown. FEDSENDER_BENCH_ONLY is an expression for the
+// names of those that are wanted, "scenario-contender".
 func (s *stage) rotate(scenario *results.Scenario, times int, contenders []contender) {
 	s.tb.Helper()
+	only, err := regexp.Compile(os.Getenv("FEDSENDER_BENCH_ONLY"))
+	if err != nil {
+		s.tb.Fatalf("FEDSENDER_BENCH_ONLY: %v", err)
+	}
+	contenders = slices.DeleteFunc(contenders, func(c contender) bool { return !only.MatchString(scenario.Name + "-" + c.name) })
 	for _, c := range contenders { // in the order that they are shown in
 		scenario.Cell(c.name).X = c.x
 	}
