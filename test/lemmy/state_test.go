@@ -66,10 +66,22 @@ func TestLemmy_State_LemmysPagesShowTheTruth(t *testing.T) {
 	onBothLines(t, func(t *testing.T, line lemmy.Line) {
 		s := newScene(t, line)
 		old := s.remote("dead.example")
-		s.remote("failing.example")
+		failing := s.remote("failing.example")
 		lagging := s.remote("lagging.example")
 		fine := s.remote("fine.example")
 		was := s.remote("was-failing.example")
+		s.start(1)
+		first := s.send()
+		for domain, instance := range map[string]int32{"dead.example": old, "failing.example": failing, "lagging.example": lagging, "fine.example": fine, "was-failing.example": was} {
+			s.arrived(domain, first)
+			s.settled(instance)
+			if got := query[string](s, pages, domain); got != "up to date" {
+				t.Errorf("%s is %s after a delivery", domain, got)
+			}
+		}
+		s.halt()
+		// Days later.
+		s.exec(`update fedsender.instance_health set last_success_at = last_success_at - interval '73 hours' where instance_id = $1`, old)
 		s.exec(`update instance set {updated} = now() - interval '73 hours' where id = $1`, old)
 		s.exec(`update federation_queue_state set fail_count = 30, {last_retry} = now() - interval '1 hour' where instance_id = $1`, old)
 		s.exec(`update federation_queue_state set fail_count = 1, {last_retry} = now() - interval '1 hour' where instance_id = $1`, was)
@@ -77,12 +89,12 @@ func TestLemmy_State_LemmysPagesShowTheTruth(t *testing.T) {
 		s.fedi.Instance("failing.example").SetAnswer(fediverse.Status(500))
 		ok(t, s.Block(s.ctx, lagging))
 		s.start(1)
-		first := s.send()
-		s.arrived("fine.example", first)
-		s.arrived("was-failing.example", first)
+		second := s.send()
+		s.arrived("fine.example", first, second)
+		s.arrived("was-failing.example", first, second)
 		s.settled(fine)
 		s.settled(was)
-		s.until("it fails", `select fail_count > 0 from federation_queue_state q join instance i on i.id = q.instance_id where domain = 'failing.example'`)
+		s.until("it fails", `select fail_count > 0 from federation_queue_state where instance_id = $1`, failing)
 		for domain, want := range map[string]string{
 			"dead.example": "dead", "failing.example": "failing", "lagging.example": "lagging",
 			"fine.example": "up to date", "was-failing.example": "up to date",
