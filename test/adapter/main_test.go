@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
-	"slices"
 	"testing"
 	"time"
 
@@ -204,30 +203,14 @@ func (s *scene) halt() {
 }
 
 // accepted are the activities that a host has taken, in the order of arrival.
-func (s *scene) accepted(host string) (found []string) {
-	for _, d := range s.fedi.Ledger().Deliveries(host) {
-		if d.Accepted() {
-			found = append(found, d.Activity)
-		}
-	}
-	return found
-}
+func (s *scene) accepted(host string) []string { return s.fedi.Ledger().Taken(host) }
 
 // arrived waits until a host has accepted exactly these, whatever the order.
 func (s *scene) arrived(host string, ids ...string) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
-	want := slices.Sorted(slices.Values(ids))
-	var got []string
-	err := s.fedi.Ledger().WaitFor(ctx, func() bool {
-		got = s.accepted(host)
-		slices.Sort(got)
-		return slices.Equal(got, want)
-	})
-	if err != nil {
-		s.t.Fatalf("%s has %q, want %q", host, got, want)
-	}
+	ok(s.t, s.fedi.Ledger().WaitTaken(ctx, host, ids...))
 }
 
 // settled waits until the cursor of a host has reached the newest letter.

@@ -69,27 +69,12 @@ func (s *scene) exec(sql string, args ...any) {
 // arrived waits until an instance has accepted exactly these activities, whatever the order.
 func (s *scene) arrived(domain string, ids ...string) {
 	s.t.Helper()
-	slices.Sort(ids)
-	var got []string
-	err := s.Fedi.Ledger().WaitFor(s.ctx, func() bool {
-		got = s.accepted(domain)
-		return slices.Equal(got, ids)
-	})
-	if err != nil {
-		s.t.Fatalf("%s has %q, want %q", domain, got, ids)
+	if err := s.Fedi.Ledger().WaitTaken(s.ctx, domain, ids...); err != nil {
+		s.t.Fatal(err)
 	}
 }
 
-func (s *scene) accepted(domain string) []string {
-	var got []string
-	for _, d := range s.Fedi.Ledger().Deliveries(domain) {
-		if d.Accepted() {
-			got = append(got, d.Activity)
-		}
-	}
-	slices.Sort(got)
-	return got
-}
+func (s *scene) accepted(domain string) []string { return s.Fedi.Ledger().Taken(domain) }
 
 // query reads one value.
 func query[T any](s *scene, sql string, args ...any) T {

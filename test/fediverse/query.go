@@ -1,6 +1,8 @@
 package fediverse
 
 import (
+	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sort"
@@ -94,6 +96,29 @@ func (l *Ledger) Violations() (first []Violation, count int) {
 // Deliveries are all that arrived, in order of arrival.
 func (l *Ledger) Deliveries(domain string) []Delivery {
 	return l.collect(domain, func(*entry) bool { return true })
+}
+
+// Taken are the ids of the activities that a domain has accepted, in order of arrival.
+func (l *Ledger) Taken(domain string) (ids []string) {
+	for _, d := range l.collect(domain, (*entry).accepted) {
+		ids = append(ids, d.Activity)
+	}
+	return ids
+}
+
+// WaitTaken waits until a domain has accepted exactly these activities, whatever the order. When ctx ends first, the
+// error says what it has.
+func (l *Ledger) WaitTaken(ctx context.Context, domain string, ids ...string) error {
+	want := slices.Sorted(slices.Values(ids))
+	var got []string
+	err := l.WaitFor(ctx, func() bool {
+		got = slices.Sorted(slices.Values(l.Taken(domain)))
+		return slices.Equal(got, want)
+	})
+	if err != nil {
+		return fmt.Errorf("%s has %q, want %q: %w", domain, got, want, err)
+	}
+	return nil
 }
 
 // FirstArrivals are, for each inbox and activity, the first delivery that was accepted, in order of arrival.

@@ -8,7 +8,7 @@ import (
 
 // The tests of inboxes.rs; see retold_test.go.
 
-// inbox gives a follower of the community on an instance an inbox of its own, on whatever host.
+// followerAt gives the community a follower on an instance, with an inbox of its own on whatever host.
 func (s *scene) followerAt(instance int32, name, inbox string, community lemmy.Actor) {
 	s.t.Helper()
 	fan, err := s.LoneFan(s.ctx, instance, "example.com", name)

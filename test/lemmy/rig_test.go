@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"slices"
 	"testing"
 	"time"
 
@@ -178,30 +177,14 @@ func (s *scene) client() *http.Client {
 }
 
 // accepted are the activities that an instance has taken, in the order of arrival.
-func (s *scene) accepted(domain string) (found []string) {
-	for _, d := range s.fedi.Ledger().Deliveries(domain) {
-		if d.Accepted() {
-			found = append(found, d.Activity)
-		}
-	}
-	return found
-}
+func (s *scene) accepted(domain string) []string { return s.fedi.Ledger().Taken(domain) }
 
 // arrived waits until an instance has accepted exactly these activities, whatever the order.
 func (s *scene) arrived(domain string, ids ...string) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
-	want := slices.Sorted(slices.Values(ids))
-	var got []string
-	err := s.fedi.Ledger().WaitFor(ctx, func() bool {
-		got = s.accepted(domain)
-		slices.Sort(got)
-		return slices.Equal(got, want)
-	})
-	if err != nil {
-		s.t.Fatalf("%s has %q, want %q", domain, got, want)
-	}
+	ok(s.t, s.fedi.Ledger().WaitTaken(ctx, domain, ids...))
 }
 
 // command runs a verb of the sender on the scene's database and returns what it prints and its exit code.
