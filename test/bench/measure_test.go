@@ -33,7 +33,7 @@ func (s *stage) measure(sub subject, l load) map[string]float64 {
 		s.reset(l.every, 0)
 		sub.send(l.warm, l.hosts)
 		s.wait(l.warm * l.hosts)
-		s.pause(s.settle)
+		s.pause(s.settle / 4)
 	}
 	count := l.activities * l.hosts
 	return s.watch(sub, count, l.every, func() { sub.send(l.activities, l.hosts) })
@@ -119,7 +119,9 @@ func note(tb testing.TB, measured *results.Scenario) {
 		tb.Fatal(err)
 	}
 	all.Describe(versions())
-	*all.Scenario(measured.Name) = *measured
+	for _, cell := range measured.Cells {
+		*all.Scenario(measured.Name).Cell(cell.Name) = *cell
+	}
 	if err := all.Write(path); err != nil {
 		tb.Fatal(err)
 	}

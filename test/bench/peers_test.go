@@ -14,7 +14,6 @@ import (
 type peersScenario struct {
 	hosts     int
 	processes []int
-	warm      int            // activities before
 	amounts   map[string]int // activities, by the name of the contender; those that are not there are left out
 }
 
@@ -24,23 +23,25 @@ func (s *stage) peerContenders(p peersScenario) []contender {
 		name  string
 		every int // one signature in so many is checked
 		subject
+		alone bool // only in one process
 	}
 	subjects := []named{
-		{"ours, libcrypto", checkEvery, &ours{stage: s, signer: "libcrypto"}},
-		{"ours, crypto/rsa", checkEvery, &ours{stage: s, signer: "go"}},
-		{"ours, Ed25519", checkEvery, &ours{stage: s, actor: httpsEdwards}},
-		{"ours, besides RSA", 0, &ours{stage: s, tag: besides}},
-		{"bare loop", checkEvery, s.bare()},
-		{"River", checkEvery, s.river()},
+		{"ours, libcrypto", checkEvery, &ours{stage: s, signer: "libcrypto"}, false},
+		{"ours, crypto/rsa", checkEvery, &ours{stage: s, signer: "go"}, false},
+		{"ours, Ed25519", checkEvery, &ours{stage: s, actor: httpsEdwards}, true},
+		{"ours, besides RSA", 0, &ours{stage: s, tag: besides}, true},
+		{"bare loop", checkEvery, s.bare(), false},
+		{"River", checkEvery, s.river(), false},
 	}
 	if p.amounts["Fedify"] > 0 {
-		subjects = append(subjects, named{"Fedify", checkEvery, s.fedify()})
+		subjects = append(subjects, named{"Fedify", checkEvery, s.fedify(), false})
 	}
 	var contenders []contender
 	for _, scheme := range []string{"http", "https"} {
 		for _, processes := range p.processes {
 			for _, c := range subjects {
-				if p.amounts[c.name] == 0 {
+				amount := p.amounts[c.name]
+				if amount == 0 || processes > 1 && c.alone {
 					continue
 				}
 				contenders = append(contenders, contender{
@@ -48,7 +49,7 @@ func (s *stage) peerContenders(p peersScenario) []contender {
 					run: func() map[string]float64 {
 						c.start(scheme, processes)
 						defer c.stop()
-						return s.measure(c.subject, load{warm: p.warm, activities: p.amounts[c.name], hosts: p.hosts, every: c.every})
+						return s.measure(c.subject, load{warm: min(3, amount) + amount/4, activities: amount, hosts: p.hosts, every: c.every})
 					},
 				})
 			}
@@ -60,7 +61,7 @@ func (s *stage) peerContenders(p peersScenario) []contender {
 func BenchmarkPeers(b *testing.B) {
 	s := newStage(b, fleet.Seeding{Instances: busyHosts})
 	p := peersScenario{
-		hosts: busyHosts, processes: []int{1}, warm: 3,
+		hosts: busyHosts, processes: []int{1},
 		amounts: map[string]int{
 			"ours, libcrypto": 40, "ours, crypto/rsa": 20, "ours, Ed25519": 100, "ours, besides RSA": 100, "bare loop": 20, "River": 20,
 		},
@@ -84,7 +85,7 @@ func TestPeers_CanBeMeasured(t *testing.T) {
 	s.settle = 0
 	scenario := &results.Scenario{Name: "peers"}
 	s.rotate(scenario, 1, s.peerContenders(peersScenario{
-		hosts: 10, processes: []int{1}, warm: 1,
+		hosts: 10, processes: []int{1},
 		amounts: map[string]int{
 			"ours, libcrypto": 2, "ours, crypto/rsa": 2, "ours, Ed25519": 2, "ours, besides RSA": 2, "bare loop": 2, "River": 2},
 	}))
