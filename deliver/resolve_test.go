@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sourcegraph/conc"
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/fedsender/fedsender/deliver"
@@ -45,14 +46,28 @@ type nameConn struct {
 }
 
 func (c *nameConn) Write(p []byte) (int, error) {
-	var question dnsmessage.Message
-	if len(p) < 2 || question.Unpack(p[2:]) != nil {
+	if len(p) < 2 {
 		return 0, errors.New("no question")
 	}
+	packed, err := c.names.answer(p[2:], false)
+	if err != nil {
+		return 0, err
+	}
+	c.answer.Write(binary.BigEndian.AppendUint16(nil, uint16(len(packed))))
+	c.answer.Write(packed)
+	return len(p), nil
+}
+
+// answer to a question. By UDP that about newt.example is too long.
+func (n *names) answer(p []byte, udp bool) ([]byte, error) {
+	var question dnsmessage.Message
+	if err := question.Unpack(p); err != nil {
+		return nil, err
+	}
 	asked := question.Questions[0]
-	c.names.mu.Lock()
-	c.names.asked[asked.Name.String()]++
-	c.names.mu.Unlock()
+	n.mu.Lock()
+	n.asked[asked.Name.String()]++
+	n.mu.Unlock()
 	soa := dnsmessage.Resource{
 		Header: dnsmessage.ResourceHeader{Name: dnsmessage.MustNewName("example."), Type: dnsmessage.TypeSOA, Class: asked.Class, TTL: 60},
 		Body:   &dnsmessage.SOAResource{NS: dnsmessage.MustNewName("ns.example."), MBox: dnsmessage.MustNewName("a.example."), MinTTL: 60},
@@ -62,7 +77,9 @@ func (c *nameConn) Write(p []byte) (int, error) {
 		Questions: question.Questions,
 	}
 	switch {
-	case asked.Name.String() != "toad.example.":
+	case asked.Name.String() == "newt.example." && udp:
+		answer.Truncated = true
+	case asked.Name.String() != "toad.example." && asked.Name.String() != "newt.example.":
 		answer.RCode, answer.Authorities = dnsmessage.RCodeNameError, []dnsmessage.Resource{soa}
 	case asked.Type == dnsmessage.TypeA:
 		answer.Answers = []dnsmessage.Resource{{
@@ -72,13 +89,7 @@ func (c *nameConn) Write(p []byte) (int, error) {
 	default:
 		answer.Authorities = []dnsmessage.Resource{soa}
 	}
-	packed, err := answer.Pack()
-	if err != nil {
-		return 0, err
-	}
-	c.answer.Write(binary.BigEndian.AppendUint16(nil, uint16(len(packed))))
-	c.answer.Write(packed)
-	return len(p), nil
+	return answer.Pack()
 }
 
 func (c *nameConn) Read(p []byte) (int, error) {
@@ -92,6 +103,10 @@ func (c *nameConn) SetDeadline(time.Time) error { return nil }
 func (c *nameConn) Close() error                { return nil }
 
 func TestResolver_KeepsAnswersForTheirTime(t *testing.T) {
+	// What net knows of this machine's configuration it must not learn inside.
+	if _, err := net.DefaultResolver.LookupHost(t.Context(), "localhost"); err != nil {
+		t.Fatal(err)
+	}
 	synctest.Test(t, func(t *testing.T) {
 		n := &names{asked: map[string]int{}}
 		resolver := deliver.NewResolver(n.dial)
@@ -136,5 +151,78 @@ func TestResolver_AsksNobodyForNamesOfThisMachine(t *testing.T) {
 	found, err := deliver.NewResolver(n.dial).LookupNetIP(t.Context(), "ip", "localhost")
 	if err != nil || len(found) == 0 || !found[0].IsLoopback() || n.questions() != 0 {
 		t.Errorf("found %v, %v with %d questions", found, err, n.questions())
+	}
+}
+
+// serve answers by UDP and TCP and returns where.
+func (n *names) serve(t *testing.T) (udp, tcp string) {
+	t.Helper()
+	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(errors.Join(err, packets.Close()))
+	}
+	var serving conc.WaitGroup
+	t.Cleanup(func() { _ = packets.Close(); _ = listener.Close(); serving.Wait() })
+	serving.Go(func() {
+		buffer := make([]byte, 4096)
+		for {
+			length, from, err := packets.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			if answer, err := n.answer(buffer[:length], true); err == nil {
+				_, _ = packets.WriteTo(answer, from) // the resolver asks again
+			}
+		}
+	})
+	serving.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			n.serveTCP(conn)
+		}
+	})
+	return packets.LocalAddr().String(), listener.Addr().String()
+}
+
+// serveTCP answers one question.
+func (n *names) serveTCP(conn net.Conn) {
+	defer conn.Close()
+	var length [2]byte
+	if _, err := io.ReadFull(conn, length[:]); err != nil {
+		return
+	}
+	question := make([]byte, binary.BigEndian.Uint16(length[:]))
+	if _, err := io.ReadFull(conn, question); err != nil {
+		return
+	}
+	if answer, err := n.answer(question, false); err == nil {
+		_, _ = conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...))
+	}
+}
+
+func TestResolver_AsksByUDPAndWhereTheAnswerIsTooLongByTCPWhichIsNotKept(t *testing.T) {
+	n := &names{asked: map[string]int{}}
+	udp, tcp := n.serve(t)
+	resolver := deliver.NewResolver(func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, map[string]string{"udp": udp, "tcp": tcp}[network])
+	})
+	for name, questions := range map[string][2]int{"toad.example.": {2, 0}, "newt.example.": {4, 4}} {
+		for _, want := range questions {
+			before := n.questions()
+			found, err := resolver.LookupNetIP(t.Context(), "ip", name)
+			if err != nil || len(found) != 1 || found[0].Unmap() != netip.MustParseAddr("192.0.2.7") {
+				t.Errorf("%s: found %v, %v", name, found, err)
+			}
+			if got := n.questions() - before; got != want {
+				t.Errorf("%s: %d questions, want %d", name, got, want)
+			}
+		}
 	}
 }
