@@ -78,6 +78,8 @@ func newRig(t *testing.T, ctx context.Context, tag string, env ...string) *rig {
 	ok(t, err)
 	c, err := fleet.NewCluster(ctx, path, server.AddressURL(prefix.Addr(), "deadline"), fediverse.Config{
 		Addr: network.Fediverse + ":0", Default: fediverse.Always(fediverse.Slow(answerAfter, fediverse.OK)),
+		// Receivers that are slower than the sender would note when requests came late, and not when they were sent.
+		VerifyEvery: 50,
 	})
 	ok(t, err)
 	r := &rig{Cluster: c, t: t, host: host}
