@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // Querier is what reads need: a pool, a connection or a transaction.
@@ -35,10 +36,9 @@ type Activity struct {
 // that nobody wants must not pay.
 //
 // Applications write these rows. A null in an array or a date that a time.Time can't be would be an error of the whole
-// read, of every row with it and for ever: nulls are passed over and dates are brought near.
-var activityColumns = `id, actor_id, ` + near("published_at") + `,
-	` + withoutNulls("send_inboxes") + `, ` + withoutNulls("send_followers_of") + `,
-	send_all_instances, xid`
+// read, of every row with it and for ever: nulls are passed over and dates are brought near. Nulls are looked for here: where
+// an array is an expression of the view's, each mention of it is planned and computed anew.
+var activityColumns = `id, actor_id, ` + near("published_at") + `, send_inboxes, send_followers_of, send_all_instances, xid`
 
 // activityText is the rest. It cuts what is too long to be sent, so that a body of any size costs no memory: 1 MiB is the
 // limit, and a character more tells that it was passed. withoutText stands in its place.
@@ -47,21 +47,27 @@ const (
 	withoutText  = `'', ''`
 )
 
-// withoutNulls is an array in one dimension and without nulls; the usual one costs no subquery, and an empty one is null,
-// which is cheaper to send and to read.
-func withoutNulls(column string) string {
-	return `case when cardinality(` + column + `) = 0 then null when array_ndims(` + column + `) = 1 then array_remove(` + column + `, null)
-	  else array(select x from unnest(` + column + `) as x where x is not null) end`
-}
-
 // near is a column of times with what is out of a time.Time's range, infinity included, brought to its ends.
 func near(column string) string {
 	return `case when ` + column + ` > '9999-01-01' then '9999-01-01' when ` + column + ` < '1970-01-01' then '1970-01-01' else ` + column + ` end`
 }
 
 func scanActivity(row pgx.CollectableRow) (a Activity, err error) {
-	err = row.Scan(&a.ID, &a.ActorID, &a.PublishedAt, &a.Inboxes, &a.FollowersOf, &a.AllInstances, &a.XID, &a.KeyID, &a.Body)
+	var inboxes pgtype.FlatArray[*string]
+	var followersOf pgtype.FlatArray[*int64]
+	err = row.Scan(&a.ID, &a.ActorID, &a.PublishedAt, &inboxes, &followersOf, &a.AllInstances, &a.XID, &a.KeyID, &a.Body)
+	a.Inboxes, a.FollowersOf = withoutNulls(inboxes), withoutNulls(followersOf)
 	return a, err
+}
+
+// withoutNulls are the elements of an array of any number of dimensions; none is nil.
+func withoutNulls[T any](array []*T) (elements []T) {
+	for _, element := range array {
+		if element != nil {
+			elements = append(elements, *element)
+		}
+	}
+	return elements
 }
 
 // ReadRange returns the activities in (after, through], without keys and bodies, in the order of their ids, at most limit of them.
