@@ -210,8 +210,11 @@ func (d *dispatcher) finish(s *slot, delivery worker.Delivery, outcome worker.Ou
 	defer d.mu.Unlock()
 	now := clock()
 	s.meter.settle(now, s.inFlight)
-	if outcome.Class != worker.Canceled {
+	switch {
+	case outcome.Class != worker.Canceled:
 		s.meter.delivered()
+	case d.deliver != nil && d.deliver.Err() != nil:
+		s.cutOff = true
 	}
 	d.inFlight--
 	s.inFlight--

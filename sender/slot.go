@@ -32,6 +32,7 @@ type slot struct {
 	timer  int       // its place there
 
 	inFlight int
+	cutOff   bool // a delivery that was in flight ended with the leases, and may have arrived
 	meter    meter
 	ctx      context.Context // of the deliveries in flight
 	cancel   context.CancelFunc

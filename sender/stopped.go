@@ -68,7 +68,7 @@ func (d *dispatcher) unwritten(ids []int32) (n int64) {
 }
 
 func (s *slot) unwritten() int64 {
-	if s.inFlight > 0 || s.worker.Version() != s.savedVersion {
+	if s.inFlight > 0 || s.cutOff || s.worker.Version() != s.savedVersion {
 		return 1
 	}
 	return 0

@@ -43,6 +43,8 @@ func sending(t *testing.T, url string, more ...string) (cmd *exec.Cmd, log *byte
 	inFlight, err := silent.Accept()
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = inFlight.Close() })
+	_, err = inFlight.Read(make([]byte, 1)) // what is connected may not have left yet
+	require.NoError(t, err)
 	return cmd, log
 }
 
