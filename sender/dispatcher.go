@@ -29,6 +29,8 @@ type dispatcher struct {
 	// beginnings are those of instances whose states are being read.
 	beginnings map[int32]*beginning
 	ready      queue
+	soon       queue // of those with something for few: every other turn is theirs
+	soonNext   bool
 	timers     timers
 	rearm      chan struct{} // the first timer changed
 	inFlight   int
@@ -53,6 +55,15 @@ type dispatcher struct {
 	cursors  map[int32]int64
 	setbacks []setback
 }
+
+const (
+	// few is how many instances a reply with all whom it mentions goes to at most. What is for more comes after it, by turns,
+	// and can have it: of those thousands nobody knows which was meant to be the first.
+	few = 32
+	// maxHurried is how many deliveries of an instance hurry because of one for few behind them. With more before it, it is
+	// the instance that is slow.
+	maxHurried = 16
+)
 
 func newDispatcher(config Config, post postFunc, failed func(*panics.Recovered)) *dispatcher {
 	return &dispatcher{
@@ -138,10 +149,7 @@ func (d *dispatcher) look(s *slot, now time.Time) {
 	if s.dropped || s.draining && !s.closing {
 		return
 	}
-	if !s.queued {
-		s.queued = true
-		d.ready.push(s)
-	}
+	d.enqueue(s)
 	if !s.closing && s.behind && !s.hungry && s.worker.Room(now) > 0 {
 		s.hungry = true
 		d.hungry[s.id] = s
@@ -163,11 +171,10 @@ func (d *dispatcher) dispatch() {
 	}
 	now := clock()
 	for d.inFlight < d.maxInFlight {
-		s := d.ready.pop()
+		s, hurries := d.next()
 		if s == nil {
 			return
 		}
-		s.queued = false
 		if s.dropped || s.draining && !s.closing || s.late() && !s.closing { // noteSaved looks at those that were late
 			continue
 		}
@@ -181,9 +188,41 @@ func (d *dispatcher) dispatch() {
 			continue
 		}
 		d.start(s, delivery, now)
+		s.hurried = max(0, s.hurried-1)
+		if hurries && s.hurried > 0 {
+			s.soon = true
+			d.soon.putBack(s)
+		}
+		d.enqueue(s)
+	}
+}
+
+// enqueue has the slot be asked for a delivery.
+func (d *dispatcher) enqueue(s *slot) {
+	if s.hurried > 0 && !s.soon {
+		s.soon = true
+		d.soon.push(s)
+	}
+	if !s.queued {
 		s.queued = true
 		d.ready.push(s)
 	}
+}
+
+// next takes a slot out of one of the queues, and of the other one the next time, so that neither waits for more than
+// what is in its own. hurries says that it was in the one of those with something for few.
+func (d *dispatcher) next() (s *slot, hurries bool) {
+	d.soonNext = !d.soonNext
+	if d.soonNext || d.ready.empty() {
+		if s := d.soon.pop(); s != nil {
+			s.soon = false
+			return s, true
+		}
+	}
+	if s = d.ready.pop(); s != nil {
+		s.queued = false
+	}
+	return s, false
 }
 
 func (d *dispatcher) start(s *slot, delivery worker.Delivery, now time.Time) {

@@ -21,6 +21,7 @@ type stage struct {
 	// gate holds deliveries back while it is not nil; closing it lets them end.
 	gate chan struct{}
 	sent map[int32][]int64 // instance → activities, as they were started
+	list []int64           // activities, as they were started
 	cut  int               // deliveries whose context ended
 }
 
@@ -58,6 +59,7 @@ func (s *stage) take(id int32, cursor int64) *slot {
 func (s *stage) post(ctx context.Context, to *slot, d worker.Delivery) worker.Outcome {
 	s.mu.Lock()
 	s.sent[to.id] = append(s.sent[to.id], d.Activity.ID)
+	s.list = append(s.list, d.Activity.ID)
 	gate := s.gate
 	s.mu.Unlock()
 	if gate != nil {

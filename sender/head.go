@@ -382,6 +382,9 @@ func (d *dispatcher) offer(activity *worker.Activity, row *pg.Activity, found []
 			d.fallBehind(s)
 		} else {
 			s.worker.Offer(worker.Job{Activity: activity, Inboxes: inboxes})
+			if len(found) <= few {
+				s.hurried = min(s.worker.Waiting(), maxHurried)
+			}
 		}
 		d.look(s, now)
 	}

@@ -2,6 +2,7 @@ package sender
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/fedsender/fedsender/pg"
@@ -18,6 +19,8 @@ type slot struct {
 	behind   bool
 	hungry   bool // on the catch-up's list
 	queued   bool // in the ready queue
+	soon     bool // in the queue of those with something for few
+	hurried  int  // so many of its deliveries, the next ones, are up to one of an activity for few
 	draining bool // nothing starts any more, but for gaps
 	closing  bool // gaps that were left behind are filled; only while draining
 	dropped  bool // no longer ours; what comes back is ignored
@@ -101,10 +104,22 @@ type queue struct {
 	from int
 }
 
+func (q *queue) empty() bool { return q.from == len(q.list) }
+
 func (q *queue) push(s *slot) { q.list = append(q.list, s) }
 
+// putBack makes who was popped the next again.
+func (q *queue) putBack(s *slot) {
+	if q.from == 0 {
+		q.list = slices.Insert(q.list, 0, s)
+		return
+	}
+	q.from--
+	q.list[q.from] = s
+}
+
 func (q *queue) pop() *slot {
-	if q.from == len(q.list) {
+	if q.empty() {
 		return nil
 	}
 	s := q.list[q.from]

@@ -137,6 +137,15 @@ func (w *Worker) SetMaxWindow(n int) {
 // InFlight is how many deliveries are not Done.
 func (w *Worker) InFlight() int { return w.inFlight }
 
+// Waiting is how many deliveries were offered and have not begun, redeliveries apart.
+func (w *Worker) Waiting() int {
+	count := 0
+	for _, e := range w.jobs {
+		count += e.waiting
+	}
+	return count
+}
+
 // Idle says that nothing is pending, in flight, to be restored or to be taken, so that a Worker made from [Worker.State] would
 // know all that this one does but the size of its window.
 func (w *Worker) Idle() bool {

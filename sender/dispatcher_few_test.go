@@ -1,0 +1,36 @@
+package sender
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestDispatcher_OneForFewIsNotBehindOneForAll(t *testing.T) {
+	onStage(t, 300, func(s *stage) {
+		release := s.hold()
+		var all []int32
+		for id := range int32(300) {
+			all = append(all, id+1)
+		}
+		s.broadcast(11, all...) // ten are in flight
+		s.broadcast(12, 300)    // for the last in the queue, which has the other one before it
+		s.broadcast(13, 1)      // for one that the other has reached
+		for id := range int64(60) {
+			s.broadcast(14+id, all[100+id])
+		}
+		release()
+		if len(s.list) != 362 {
+			t.Fatalf("%d were sent", len(s.list))
+		}
+		// Those that are let go at one time are noted in any order.
+		for _, id := range []int64{12, 13} {
+			if at := slices.Index(s.list, id); at > 40 {
+				t.Errorf("%d was sent as number %d: %v", id, at, s.list)
+			}
+		}
+		// The others have their turns: half of all, besides those that are sent before one for few.
+		if count := len(slices.DeleteFunc(slices.Clone(s.list[:200]), func(id int64) bool { return id != 11 })); count < 100 {
+			t.Errorf("of the first 200 only %d are of the one for all: %v", count, s.list)
+		}
+	})
+}
