@@ -173,6 +173,7 @@ func TestPost_IsNotMadeAgainWhereANewConnectionFails(t *testing.T) {
 }
 
 func TestPost_AKeptConnectionThatIsSilentIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
 	s := newScript(t, func(v *visit) {
 		v.request()
 		v.say(ok)
@@ -180,7 +181,7 @@ func TestPost_AKeptConnectionThatIsSilentIsNotTriedAgain(t *testing.T) {
 		_ = v.listen()
 	})
 	config := s.config()
-	config.HeaderTimeout = 100 * time.Millisecond
+	config.HeaderTimeout = time.Second // the first answer must come in time
 	p := newPoster(t, config)
 	wantClass(t, p.post(toad), deliver.Delivered)
 	wantClass(t, p.post(toad), deliver.Retry, "timed out", "timeout awaiting")
