@@ -391,20 +391,3 @@ func (d *dispatcher) offer(activity *worker.Activity, row *pg.Activity, found []
 	d.head, d.headAt = row.ID, row.PublishedAt
 	d.dispatch()
 }
-
-// wanted leaves out what was committed before the instance came to be: it gets of that only what names its inbox.
-func (s *slot) wanted(row *pg.Activity, inboxes []worker.Inbox) []worker.Inbox {
-	if !s.start.Older(row) {
-		return inboxes
-	}
-	var named []worker.Inbox
-	for _, inbox := range inboxes {
-		for _, url := range row.Inboxes {
-			if url == inbox.URL {
-				named = append(named, inbox)
-				break
-			}
-		}
-	}
-	return named
-}

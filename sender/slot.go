@@ -53,6 +53,23 @@ func (s *slot) late() bool {
 	return !sendsUnsaved && !s.unsavedSince.IsZero() && time.Since(s.unsavedSince) >= saveEvery
 }
 
+// wanted leaves out what was committed before the instance came to be: it gets of that only what names its inbox.
+func (s *slot) wanted(row *pg.Activity, inboxes []worker.Inbox) []worker.Inbox {
+	if !s.start.Older(row) {
+		return inboxes
+	}
+	var named []worker.Inbox
+	for _, inbox := range inboxes {
+		for _, url := range row.Inboxes {
+			if url == inbox.URL {
+				named = append(named, inbox)
+				break
+			}
+		}
+	}
+	return named
+}
+
 // endless is the end of a block: the lists tell when it is over.
 var endless = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
