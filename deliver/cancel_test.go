@@ -30,6 +30,18 @@ func (s waitingSigner) Sign(ctx context.Context, _ sign.Request) ([]byte, error)
 	return nil, context.Cause(ctx)
 }
 
+// canceledAt posts and cancels that when the phase is reached.
+func canceledAt(t *testing.T, client *deliver.Client, inbox string, doc *deliver.Document, phase <-chan struct{}) deliver.Outcome {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan deliver.Outcome, 1)
+	go func() { ended <- client.Post(ctx, inbox, doc, newKey(t)) }()
+	<-phase
+	cancel()
+	return <-ended
+}
+
 // When all have ended, goleak finds what they left.
 func TestPost_CanceledInAnyPhaseLeavesNoConnection(t *testing.T) {
 	reached := func() chan struct{} { return make(chan struct{}, 1) }
@@ -78,13 +90,7 @@ func TestPost_CanceledInAnyPhaseLeavesNoConnection(t *testing.T) {
 			if doc == nil {
 				doc = newDocument(t, `{}`)
 			}
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			ended := make(chan deliver.Outcome, 1)
-			go func() { ended <- client.Post(ctx, c.inbox, doc, newKey(t)) }()
-			<-c.phase
-			cancel()
-			if out := <-ended; out.Class != deliver.Canceled && out.Class != c.class {
+			if out := canceledAt(t, client, c.inbox, doc, c.phase); out.Class != deliver.Canceled && out.Class != c.class {
 				t.Errorf("got %+v", out)
 			}
 			client.Close()
