@@ -16,6 +16,7 @@ const (
 	SenderCPU   = "sender-µs"   // of the processor a delivery, or an activity
 	PostgresCPU = "postgres-µs" // the same
 	ReceiverCPU = "receiver-µs" // the same
+	TotalCPU    = "total-µs"    // of sender and Postgres together
 	Allocations = "allocs"      // a delivery
 	AllocBytes  = "alloc-bytes" // a delivery
 	GCShare     = "gc-share"    // of the sender's processor time, 0 to 1
@@ -113,6 +114,24 @@ func (c *Cell) Ratio(other *Cell, figure string) (float64, bool) {
 		return 0, false
 	}
 	return median(ratios), true
+}
+
+// Sum is a cell whose figure of that name is, run by run, the sum of others. It is nil where c is.
+func (c *Cell) Sum(name string, others ...string) *Cell {
+	if c == nil {
+		return nil
+	}
+	sum := &Cell{Name: c.Name, X: c.X, Figures: map[string][]float64{}}
+	for run := range c.Figures[others[0]] {
+		total := 0.0
+		for _, other := range others {
+			if values := c.Figures[other]; run < len(values) {
+				total += max(0, values[run])
+			}
+		}
+		sum.Add(map[string]float64{name: total})
+	}
+	return sum
 }
 
 func median(values []float64) float64 {
