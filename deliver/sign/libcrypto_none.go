@@ -16,5 +16,5 @@ type libcrypto struct {
 func (*libcrypto) close() {}
 
 func loadLibcrypto([]string) (*libcrypto, error) {
-	return nil, errors.New("this build can't load libraries (make build STATIC=1)")
+	return nil, errors.New("this build can't load libraries: it was made with STATIC=1, or is not for Linux on amd64 or arm64")
 }
