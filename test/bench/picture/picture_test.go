@@ -24,7 +24,7 @@ func sample() *results.Results {
 				for run := range 5 {
 					cell.Add(map[string]float64{
 						results.Rate: rate * float64(5+run), results.SenderCPU: 1e6 / rate, results.PostgresCPU: 1e5 / rate, results.ReceiverCPU: 30,
-						results.Allocations: 12, results.AllocBytes: 3456, results.GCShare: 0.012,
+						results.Allocations: 12, results.AllocBytes: 3456,
 					})
 				}
 			}
@@ -72,7 +72,7 @@ func TestRun_WritesTablesBetweenTheMarksAndPicturesBesideThePage(t *testing.T) {
 		"| sender, libcrypto : River | × 8.00 |",
 		"| µs a delivery, besides RSA | 40 | 41 | 42 |\n| of the first | 100 % | 103 % | 105 % |",
 		"| 10 | 3.2 | 20 | 2.0 |",
-		"| sender, libcrypto, TLS | 12 | 3,456 | 1.2 % |",
+		"| sender, libcrypto, TLS | 12 | 3,456 |",
 		"| idle | 3.0 | 7.0 | 9.0 |",
 		"|  | × 10.00 |",
 	} {

@@ -19,7 +19,7 @@ func tables(measured *results.Results) string {
 		"ratios are medians of those within a run.\n", measured.Machine, strings.Join(versions, ", "), measured.Commit,
 		measured.When.Format("2 January 2006"), runs(measured))
 	for _, part := range []func(*results.Results) string{
-		beside, ratios, collector, curveTables, skipsTable, latencyTable, distanceTable,
+		beside, ratios, allocations, curveTables, skipsTable, latencyTable, distanceTable,
 	} {
 		if more := part(measured); more != "" {
 			text += "\n" + more
@@ -121,22 +121,17 @@ func ratio(a, b *results.Cell, figure string) string {
 	return fmt.Sprintf("× %.2f", value)
 }
 
-func collector(measured *results.Results) string {
+func allocations(measured *results.Results) string {
 	var rows [][]string
 	for _, who := range contenders[3:] {
 		for _, scheme := range []string{"http", "https"} {
-			cell := cellOf(measured.Scenario("peers"), who.name, scheme, 1)
-			share, ok := cell.Median(results.GCShare)
-			if !ok {
-				continue
+			if cell := cellOf(measured.Scenario("peers"), who.name, scheme, 1); cell != nil {
+				what := who.shown + map[string]string{"http": ", plain", "https": ", TLS"}[scheme]
+				rows = append(rows, []string{what, shown(cell, results.Allocations), shown(cell, results.AllocBytes)})
 			}
-			rows = append(rows, []string{
-				who.shown + map[string]string{"http": ", plain", "https": ", TLS"}[scheme],
-				shown(cell, results.Allocations), shown(cell, results.AllocBytes), fmt.Sprintf("%.1f %%", 100*share),
-			})
 		}
 	}
-	return table([]string{"", "allocations a delivery", "bytes", "garbage collector, of the processor time, at most"}, rows)
+	return table([]string{"one process", "allocations a delivery", "bytes"}, rows)
 }
 
 func curveTables(measured *results.Results) string {

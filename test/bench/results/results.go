@@ -19,7 +19,7 @@ const (
 	TotalCPU    = "total-µs"    // of sender and Postgres together
 	Allocations = "allocs"      // a delivery
 	AllocBytes  = "alloc-bytes" // a delivery
-	GCShare     = "gc-share"    // of the sender's processor time, 0 to 1
+	GCShare     = "gc-share"    // by the clock of the run time, which goes on while others have the processor: a hint only
 	BodyBytes   = "body-bytes"
 	Resident    = "resident-MiB"
 	PerInstance = "KiB-instance" // of resident memory
