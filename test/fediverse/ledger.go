@@ -3,6 +3,8 @@ package fediverse
 import (
 	"context"
 	"fmt"
+	"math"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +27,7 @@ type Delivery struct {
 	Connection int       // that it came on: a number of its own for each
 	Arrived    time.Time // its header had arrived
 	Ended      time.Time // its answer was decided; zero before that
+	Dated      time.Time // its Date; long before all others when it had none that can be read
 	Status     int       // 0 when there was no answer, or is none yet
 }
 
@@ -66,6 +69,7 @@ type entry struct {
 	inbox, activity uint32
 	process         uint32
 	connection      uint32
+	age             int32 // seconds by which its Date was older than its arrival
 	status          uint16
 }
 
@@ -149,7 +153,11 @@ func (l *Ledger) arrive(x *Exchange) int {
 	if seq%chunkEntries == 0 {
 		l.chunks = append(l.chunks, make([]entry, chunkEntries))
 	}
-	*l.at(seq) = entry{arrived: int64(x.arrived.Sub(l.start)), inbox: number, process: l.processes.number(x.Process), connection: x.connection}
+	date, _ := http.ParseTime(x.r.Header.Get("Date"))
+	*l.at(seq) = entry{
+		arrived: int64(x.arrived.Sub(l.start)), age: int32(min(x.arrived.Sub(date)/time.Second, math.MaxInt32)),
+		inbox: number, process: l.processes.number(x.Process), connection: x.connection,
+	}
 	book.entries = append(book.entries, uint32(seq))
 	l.tell()
 	return seq
@@ -213,6 +221,7 @@ func (l *Ledger) delivery(seq int) Delivery {
 		Activity: l.activities.all[e.activity], Process: l.processes.all[e.process], Connection: int(e.connection),
 		Arrived: l.start.Add(time.Duration(e.arrived)), Status: int(e.status),
 	}
+	d.Dated = d.Arrived.Add(-time.Duration(e.age) * time.Second)
 	if e.ended != 0 {
 		d.Ended = l.start.Add(time.Duration(e.ended))
 	}
