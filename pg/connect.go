@@ -34,11 +34,17 @@ const (
 // With several hosts and no target_session_attrs the one that takes writes is used.
 func ParseConfig(dsn string) (*pgx.ConnConfig, error) {
 	if passwordBreaksURL(dsn) {
-		return nil, errors.New("has an @ behind the host: in a URL, percent-encode the password (@ is %40, / is %2F, % is %25, # is %23, ? is %3F)")
+		return nil, errPassword
 	}
 	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, describeParseError(err)
+	}
+	for _, host := range hosts(cfg) {
+		// No name has one, and this one would be shown. A directory may.
+		if strings.Contains(host, "@") && !strings.HasPrefix(host, "/") {
+			return nil, errPassword
+		}
 	}
 	// Named prepared statements belong to one server connection and break behind a pooler that changes it between
 	// transactions. This mode parses each statement anew, without a name; parameters take the types that the
@@ -67,6 +73,9 @@ func ParseConfig(dsn string) (*pgx.ConnConfig, error) {
 	return cfg, nil
 }
 
+// errPassword is told of what a raw character of the password makes of a URL.
+var errPassword = errors.New("has an @ in the host or behind it: in a URL, percent-encode the password (@ is %40, / is %2F, % is %25, # is %23, ? is %3F)")
+
 // IsConfigured tells whether the PG* variables name any database, so that an empty connection string means something.
 func IsConfigured() bool {
 	for _, name := range []string{"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE", "PGPASSWORD"} {
@@ -84,11 +93,11 @@ func passwordBreaksURL(dsn string) bool {
 	if !isURL || scheme != "postgres" && scheme != "postgresql" {
 		return false
 	}
-	end := strings.IndexAny(rest, "/?#")
-	if end < 0 {
-		return false
-	}
+	end := strings.IndexAny(rest+"/", "/?#")
 	authority, rest := rest[:end], rest[end:]
+	if strings.Count(authority, "@") > 1 {
+		return true
+	}
 	path, query, _ := strings.Cut(rest, "?")
 	if strings.Contains(path, "@") {
 		return true
@@ -98,7 +107,7 @@ func passwordBreaksURL(dsn string) bool {
 	}
 	// "user:1?2@host": parameters hold an = before any @.
 	before, _, found := strings.Cut(query, "@")
-	return found && !strings.Contains(authority, "@") && !strings.Contains(before, "=")
+	return found && !strings.Contains(before, "=")
 }
 
 // parseProblems are what a connection string can have wrong, by how pgx begins to say it.

@@ -122,6 +122,13 @@ func TestParseConfig_ErrorsShowNothingOfTheString(t *testing.T) {
 		"postgres://user:s3cret?more@db/app",
 		"postgres://user:x@s3cret/y@db/app",
 		"postgres://user:1?s3cret@db/app",
+		"postgres://user:a@s3cret@db/app",
+		"postgres://user:a@s3cret@db",
+		"postgres://user:@s3cret@db?sslmode=disable",
+		"postgres://user:a@s3cret,more@db:5432/app",
+		"postgres://user:a@s3cret?more@db/app",
+		"postgres://user@s3cret:more@db/app",
+		"host=a@s3cret user=x dbname=app",
 		"postgres://user:p@db:s3cret/app",
 		"mysql://user:s3cret@db/app",
 		"user:s3cret@db",
@@ -147,6 +154,7 @@ func TestParseConfig_TakesAnAtSignWhereItMayStand(t *testing.T) {
 	for _, dsn := range []string{
 		"postgres://me%40tenant:p@db/app",
 		"postgres:///app?host=/run&user=me@tenant",
+		"host=/run/me@tenant user=me",
 		"postgres://db:5432/app?user=me@tenant&password=x@y",
 	} {
 		_, err := pg.ParseConfig(dsn)
