@@ -35,6 +35,9 @@ func (p Policy) CheckInbox(raw string) (*url.URL, error) {
 		return nil, unpreparable("the inbox is longer than %d bytes", maxURLBytes)
 	}
 	shown := shorten(raw, 80)
+	if at := strings.LastIndexByte(raw, '@'); at >= 0 {
+		shown = shorten("…"+raw[at:], 80) // what stands before it may be a password: it is not repeated unless it is known to be none
+	}
 	u, err := url.Parse(raw)
 	if err != nil {
 		return nil, unpreparable("the inbox %q is not a URL", shown)
@@ -42,13 +45,12 @@ func (p Policy) CheckInbox(raw string) (*url.URL, error) {
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, unpreparable("the inbox %q is not an https URL", shown)
-	case u.Scheme == "http" && !p.AllowHTTP:
-		return nil, unpreparable("the inbox %q is http, which is not allowed (SENDER_ALLOW_HTTP)", shown)
 	case u.Opaque != "" || u.Host == "":
 		return nil, unpreparable("the inbox %q has no host", shown)
 	case u.User != nil:
-		// The user part may be a password: it is not repeated.
 		return nil, unpreparable("the inbox on %q has a user name in its URL", shorten(u.Host, 80))
+	case u.Scheme == "http" && !p.AllowHTTP:
+		return nil, unpreparable("the inbox %q is http, which is not allowed (SENDER_ALLOW_HTTP)", shorten(raw, 80))
 	}
 	host, err := p.checkHost(u.Hostname())
 	if err != nil {

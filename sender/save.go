@@ -9,6 +9,7 @@ import (
 	"github.com/sourcegraph/conc"
 
 	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/targets"
 )
 
 const (
@@ -48,7 +49,7 @@ func (d *dispatcher) addLetter(activityID int64, inbox, reason string) {
 	defer d.mu.Unlock()
 	now := clock()
 	d.unsaved.Letters = append(d.unsaved.Letters,
-		pg.Letter{ActivityID: activityID, Inbox: inbox, Reason: reason, FirstAt: now, LastAt: now})
+		pg.Letter{ActivityID: activityID, Inbox: targets.WithoutUser(inbox), Reason: reason, FirstAt: now, LastAt: now})
 }
 
 // takeSaving collects what changed since the last save; of the slots that only moved by rule, those whose turn it is.
@@ -136,7 +137,7 @@ func (d *dispatcher) collect(v *saving, s *slot) error {
 	})
 	for _, l := range s.worker.TakeLetters() {
 		v.Letters = append(v.Letters, pg.Letter{
-			ActivityID: l.ActivityID, InstanceID: s.id, Inbox: l.Inbox, Reason: l.Reason, HTTPStatus: l.HTTPStatus,
+			ActivityID: l.ActivityID, InstanceID: s.id, Inbox: targets.WithoutUser(l.Inbox), Reason: l.Reason, HTTPStatus: l.HTTPStatus,
 			Attempts: l.Attempts, FirstAt: l.FirstAt, LastAt: l.LastAt,
 		})
 	}

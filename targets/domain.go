@@ -25,18 +25,35 @@ func DomainOf(rawURL string) (string, error) {
 	}
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return "", fmt.Errorf("the inbox %q is not a URL", shorten(rawURL))
+		return "", fmt.Errorf("the inbox %q is not a URL", shorten(WithoutUser(rawURL)))
 	}
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
-		return "", fmt.Errorf("the inbox %q is not an https URL", shorten(rawURL))
+		return "", fmt.Errorf("the inbox %q is not an https URL", shorten(WithoutUser(rawURL)))
 	case u.Opaque != "" || u.Host == "":
-		return "", fmt.Errorf("the inbox %q has no host", shorten(rawURL))
+		return "", fmt.Errorf("the inbox %q has no host", shorten(WithoutUser(rawURL)))
 	case u.User != nil:
 		// The user part may be a password: it is not repeated.
 		return "", fmt.Errorf("the inbox on %q has a user name in its URL", shorten(u.Host))
 	}
 	return hostPort(u)
+}
+
+// WithoutUser is an inbox as it may be shown: what stands before its host is no name, and may be a password. Where it is not
+// clear what the host is, because it is no URL, everything up to the last @ could be.
+func WithoutUser(rawURL string) string {
+	scheme, rest, found := strings.Cut(rawURL, "//")
+	if !found {
+		return rawURL
+	}
+	if _, err := url.Parse(rawURL); err != nil {
+		if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+			return scheme + "//…" + rest[at:]
+		}
+		return rawURL
+	}
+	host := strings.IndexAny(rest+"/", "/?#")
+	return scheme + "//" + rest[strings.LastIndexByte(rest[:host], '@')+1:]
 }
 
 // hostPort is the host of u with its port, unless that is the one of u's scheme.

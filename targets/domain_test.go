@@ -39,8 +39,30 @@ func TestDomainOf_AgreesWithWhereIsSentTo(t *testing.T) {
 }
 
 func TestDomainOf_NeverRepeatsAPassword(t *testing.T) {
-	if _, err := targets.DomainOf("https://user:hunter2@a.example/inbox"); err == nil || strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("it says %v", err)
+	for _, raw := range []string{
+		"https://user:hunter2@a.example/inbox", "https://user:hunter2/@a.example/inbox", "https://user:hunter2 @a.example/inbox",
+		"https://user:x@hunter2@a.example/inbox", "ftp://user:hunter2@a.example/inbox", "//user:hunter2@a.example/inbox",
+	} {
+		if _, err := targets.DomainOf(raw); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("of %s it says %v", raw, err)
+		}
+	}
+}
+
+func TestWithoutUser_LeavesTheRest(t *testing.T) {
+	for raw, want := range map[string]string{
+		"https://user:hunter2@a.example:8443/@me/inbox?x=y@z": "https://a.example:8443/@me/inbox?x=y@z",
+		"https://a.example/@me/inbox":                         "https://a.example/@me/inbox",
+		"https://a.example":                                   "https://a.example",
+		"https://hunter2@a.example":                           "https://a.example",
+		"https://user:hunter2/x@a.example/inbox":              "https://…@a.example/inbox",
+		"https://no host/inbox":                               "https://no host/inbox",
+		"mailto:me@a.example":                                 "mailto:me@a.example",
+		"":                                                    "",
+	} {
+		if got := targets.WithoutUser(raw); got != want {
+			t.Errorf("%q is %q, want %q", raw, got, want)
+		}
 	}
 }
 

@@ -69,6 +69,8 @@ func badInboxes() map[string]string {
 		"https://":                                          "no host",
 		"https:toad.example":                                "no host",
 		"https://bob:hunter2@toad.example/inbox":            "user name",
+		"http://bob:hunter2@toad.example/inbox":             "user name",
+		"https://bob:hunter2 @toad.example/inbox":           "not a URL",
 		"https://toad..example/inbox":                       "not a valid domain name",
 		"https://to ad.example/inbox":                       "not a URL",
 		"https://toad.example/\r\nX-Evil: 1":                "not a URL",
