@@ -187,6 +187,8 @@ func parseKey(actor pg.Actor, name keyName) signingKey {
 		id = name.keyID
 	}
 	switch {
+	case name.actorID == 0:
+		return signingKey{reason: "the activity's row names no actor who could sign it: that column is null"}
 	case !actor.Found && name.keyID != "":
 		return signingKey{reason: fmt.Sprintf("there is no actor here that could sign as %s", name.keyID)}
 	case !actor.Found:

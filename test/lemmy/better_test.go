@@ -163,6 +163,9 @@ func TestLemmy_Better_WithoutAnActorOrAKeyADeadLetterTellsWhy(t *testing.T) {
 		if len(reasons) != 4 {
 			t.Fatalf("dead letters %q, want four", reasons)
 		}
+		if !strings.Contains(reasons[3], "names no actor") {
+			t.Errorf("of the row without an actor it says %q", reasons[3])
+		}
 		for _, reason := range reasons {
 			if strings.TrimSpace(reason) == "" {
 				t.Errorf("a dead letter without a reason: %q", reasons)
