@@ -162,7 +162,7 @@ func (a *app) actOnLetters(ctx context.Context, pool *pgxpool.Pool, filter pg.De
 		if err := printJSON(a.out, map[string]any{past: done, "failed": failed}); err != nil {
 			return err
 		}
-	} else {
+	} else if len(done) > 0 || len(failed) == 0 {
 		fmt.Fprintf(a.out, "%s %s\n", past, plural(int64(len(done)), "dead letter"))
 	}
 	switch {

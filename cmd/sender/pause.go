@@ -17,6 +17,7 @@ type done struct {
 	Done   string    `json:"done"`
 	Until  time.Time `json:"until,omitzero"`
 	IDs    int64     `json:"ids,omitempty"`
+	Waits  string    `json:"waits_for,omitempty"` // why nothing is sent all the same
 	says   string
 }
 

@@ -150,10 +150,17 @@ func TestInstanceVerbs_ChangeWhatTheySay(t *testing.T) {
 	runProgram(t, environment, "resume", "toad.example").requireDone(t)
 
 	execute(t, conn, `update fedsender.queue_state set fail_count = 3, last_retry_at = now() where instance_id = 1`)
-	runProgram(t, environment, "retry", "toad.example").requireDone(t, "tried at once")
+	runProgram(t, environment, "retry", "toad.example").requireDone(t, "its back-off is over, but no process delivers to it")
 	var due bool
 	require.NoError(t, conn.QueryRow(t.Context(), `select last_retry_at is null from fedsender.queue_state where instance_id = 1`).Scan(&due))
 	require.True(t, due)
+
+	execute(t, conn, `insert into fedsender.domain_block (domain) values ('toad.example')`)
+	runProgram(t, environment, "retry", "toad.example").requireDone(t, "but it is blocked")
+	execute(t, conn, `delete from fedsender.domain_block`)
+	runProgram(t, environment, "pause", "toad.example").requireDone(t)
+	runProgram(t, environment, "retry", "toad.example", "--json").requireDone(t, `"waits_for": "it is paused`, "sender resume toad.example")
+	runProgram(t, environment, "resume", "toad.example").requireDone(t)
 
 	runProgram(t, environment, "skip", "toad.example", "--to", "latest").requireDone(t, "skipped 3 ids")
 	runProgram(t, environment, "replay", "toad.example", "--since", "1h", "--json").requireDone(t, `"ids": 3`)
@@ -203,6 +210,7 @@ func TestDeadLetters_AreListedTriedAgainAndDropped(t *testing.T) {
 	o = runProgram(t, environment, "dead-letters", "drop", "99")
 	require.Equal(t, 1, o.code)
 	require.Contains(t, o.errors, "there is no dead letter 99")
+	require.Empty(t, o.out)
 }
 
 func TestTrace_SaysWhoHasItAndWhoWaitsWhy(t *testing.T) {
