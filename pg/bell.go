@@ -44,7 +44,7 @@ func Listen(ctx context.Context, config *pgx.ConnConfig, bells Bells, log *slog.
 	var complained time.Time // LogError is called from the one goroutine of Listen
 	listener := &pgxlisten.Listener{
 		Connect: func(ctx context.Context) (*pgx.Conn, error) {
-			conn, err := pgx.ConnectConfig(ctx, keepAlive(config))
+			conn, err := pgx.ConnectConfig(ctx, setUp(config))
 			if err != nil {
 				return nil, err
 			}

@@ -140,11 +140,11 @@ func describeParseError(err error) error {
 	return errors.New("is not understood; use postgres://user:password@host:port/database or key=value pairs")
 }
 
-// Open makes a small pool and one connection in it. Its error is that of [Explain]. Close the pool when done.
+// Open makes a small pool for a person's commands, and one connection in it. Its error is that of [Explain]. Close the pool when done.
 func Open(ctx context.Context, cfg *pgx.ConnConfig) (*pgxpool.Pool, error) {
-	pool, err := NewPool(ctx, cfg, PoolConns)
+	pool, err := newPool(ctx, setUp(cfg), PoolConns)
 	if err != nil {
-		return nil, err
+		return nil, Explain(err, cfg)
 	}
 	if err := pool.Ping(ctx); err != nil {
 		pool.Close()
@@ -153,22 +153,27 @@ func Open(ctx context.Context, cfg *pgx.ConnConfig) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
-// NewPool makes a pool of at most so many connections, without one yet. Close it when done.
+// NewPool makes the pool of a process, of at most so many connections, without one yet. Close it when done. A statement that
+// waits for a lock for longer than [lockPatience] fails: see [IsLocked].
 func NewPool(ctx context.Context, cfg *pgx.ConnConfig, conns int) (*pgxpool.Pool, error) {
+	pool, err := newPool(ctx, setUp(cfg, setLockTimeout), conns)
+	if err != nil {
+		return nil, Explain(err, cfg)
+	}
+	return pool, nil
+}
+
+func newPool(ctx context.Context, cfg *pgx.ConnConfig, conns int) (*pgxpool.Pool, error) {
 	// Only ParseConfig makes a pool's configuration; the string keeps it from reading the environment once more.
 	config, err := pgxpool.ParseConfig("host=/ port=5432 user=x dbname=x sslmode=disable")
 	if err != nil {
 		return nil, fmt.Errorf("configure the pool: %w", err)
 	}
-	config.ConnConfig = keepAlive(cfg)
+	config.ConnConfig = cfg
 	config.MaxConns = int32(conns)
 	config.MinConns = 0
 	config.MaxConnIdleTime = poolIdle
 	config.MaxConnLifetime = poolLifetime
 	config.MaxConnLifetimeJitter = poolLifetime / 10
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, Explain(err, cfg)
-	}
-	return pool, nil
+	return pgxpool.NewWithConfig(ctx, config)
 }

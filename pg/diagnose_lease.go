@@ -60,7 +60,7 @@ func diagnoseSettings(ctx context.Context, conn *pgx.Conn) []Finding {
 		if version < setting.since {
 			continue
 		}
-		if _, err := conn.Exec(ctx, `select set_config($1, $2, false)`, setting.name, setting.value); err != nil {
+		if _, err := conn.Exec(ctx, `select `+setting.call()); err != nil {
 			refused = append(refused, Finding{
 				What: what, Verdict: Warn, Says: setting.name + " = " + setting.value + " is refused (" + Sentence(err) + "): " + setting.cost,
 				Mend: "set it on the server, or let the role set it: grant set on parameter " + setting.name,

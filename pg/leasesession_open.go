@@ -23,6 +23,14 @@ type leaseSetting struct {
 	cost        string
 }
 
+// call is the SQL that makes the setting.
+func (s leaseSetting) call() string {
+	if s.name == "lock_timeout" {
+		return setLockTimeout
+	}
+	return fmt.Sprintf("set_config('%s', '%s', false)", s.name, s.value)
+}
+
 var leaseSettings = []leaseSetting{
 	// 6 s of silence and two probes 2 s apart: a process whose host vanished is seen 10 s after its last packet, later than it stopped itself.
 	{"tcp_keepalives_idle", "6", 0, "a host that vanishes keeps its leases until the server's own keepalive ends the session"},
@@ -35,7 +43,8 @@ var leaseSettings = []leaseSetting{
 	{"transaction_timeout", "0", 17_00_00, "the server ends the session when a save takes long"},
 	// Below the time-out of the call: a statement that the server breaks off leaves the session alive.
 	{"statement_timeout", "1500", 0, "one slow statement ends the session"},
-	{"lock_timeout", "1000", 0, "a save that waits for a lock fails later than it could"},
+	// At most: see lockPatience.
+	{"lock_timeout", "300", 0, "an upgrade of the application's tables may fail because a save waits for it"},
 	// A commit that waits for the disk would keep the heartbeat waiting. What a crash of the server loses so, less than a
 	// second of cursors, is sent again.
 	{"synchronous_commit", "off", 0, "a slow disk delays the heartbeat and may cost the leases"},
@@ -129,7 +138,7 @@ func (s *LeaseSession) prepare(ctx context.Context) error {
 func (s *LeaseSession) set(ctx context.Context, setting leaseSetting) error {
 	var pid int32
 	err := s.call(ctx, "set "+setting.name, func(ctx context.Context) error {
-		return s.conn.QueryRow(ctx, `select pg_backend_pid(), set_config($1, $2, false)`, setting.name, setting.value).Scan(&pid, nil)
+		return s.conn.QueryRow(ctx, `select pg_backend_pid(), `+setting.call()).Scan(&pid, nil)
 	})
 	switch refused := (*pgconn.PgError)(nil); {
 	case err == nil && pid != s.pid:

@@ -387,7 +387,7 @@ func TestLeaseSession_AsksTheServerToNoticeVanishedHosts(t *testing.T) {
 	s := openLeaseSession(t, parse(t, dsn), strings.Repeat("i", 30))
 	want := map[string]string{
 		"tcp_keepalives_idle": "6", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "2", "tcp_user_timeout": "10000",
-		"statement_timeout": "1500", "lock_timeout": "1000", "idle_in_transaction_session_timeout": "0", "idle_session_timeout": "0",
+		"statement_timeout": "1500", "lock_timeout": "300", "idle_in_transaction_session_timeout": "0", "idle_session_timeout": "0",
 	}
 	batch := &pgx.Batch{}
 	for name, value := range want {

@@ -20,6 +20,14 @@ const (
 	queryCanceled = "57014"
 	// lockNotAvailable is that of a lock_timeout.
 	lockNotAvailable = "55P03"
+	// lockPatience is how long a process waits for a lock, in SQL. An upgrade of the application's locks its tables one after
+	// the other and may stand still in between: it waits for a table that a statement of ours has, and that waits for one that
+	// the upgrade has. Postgres ends whoever finds the circle, after deadlock_timeout, and it must not be the upgrade: so ours
+	// has failed long before. 300 ms of the second that is the default leave the rest for what was done under the lock before;
+	// another deadlock_timeout is divided alike. 0 would be for ever.
+	lockPatience = `(select greatest(1, least(300, s.setting::int * 3 / 10))::text from pg_catalog.pg_settings s where s.name = 'deadlock_timeout')`
+	// setLockTimeout has a session keep to it.
+	setLockTimeout = `set_config('lock_timeout', ` + lockPatience + `, false)`
 )
 
 // BoundForPerson ends the statements of connections made from cfg after 10 s, and attempts to connect after 10 s for all hosts
@@ -38,6 +46,13 @@ func IsTimeout(err error) bool {
 		return server.Code == queryCanceled || server.Code == lockNotAvailable
 	}
 	return errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err)
+}
+
+// IsLocked tells of an error that somebody else kept a lock for longer than a process waits for one: it can be tried again at
+// once.
+func IsLocked(err error) bool {
+	var server *pgconn.PgError
+	return errors.As(err, &server) && server.Code == lockNotAvailable
 }
 
 // ExplainTimeout makes a sentence of an error that matches [IsTimeout]: who has locked a table of ours, if that is to be

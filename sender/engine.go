@@ -147,6 +147,10 @@ func (e *engine) complains(what string) bool {
 	return true
 }
 
+// lockedPause is left between two tries while somebody keeps a lock: what waits in the database has already waited a while,
+// and goes on soon after the lock is gone.
+const lockedPause = 400 * time.Millisecond
+
 // insist tries do until it succeeds or ctx ends, whose error it returns then.
 func (e *engine) insist(ctx context.Context, what string, do func(context.Context) error) error {
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
@@ -155,6 +159,9 @@ func (e *engine) insist(ctx context.Context, what string, do func(context.Contex
 			return nil
 		}
 		e.troubled(ctx, what, err)
+		if pg.IsLocked(err) {
+			wait = min(wait, lockedPause)
+		}
 		if rest(ctx, wait, e.back.next()); ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -47,7 +47,7 @@ func (e *engine) sayBeyond(ctx context.Context) {
 }
 
 // insistAtStart tries do until it succeeds, as long as that may help: for ever where the server says that it is not ready,
-// for a while where there is no answer. It returns nil where ctx ends.
+// for a while where there is no answer or somebody keeps a lock. It returns nil where ctx ends.
 func (e *engine) insistAtStart(ctx context.Context, do func(context.Context) error) error {
 	began := time.Now()
 	for wait := startPause; ; wait = min(2*wait, longestStartPause) {
@@ -59,7 +59,7 @@ func (e *engine) insistAtStart(ctx context.Context, do func(context.Context) err
 			return fmt.Errorf("%w (%s)", pg.ErrTablesChanged, pg.Sentence(err))
 		case pg.IsNotReady(err):
 			began = time.Now()
-		case !pg.IsLost(err) || time.Since(began) > startTimeout:
+		case !pg.IsLost(err) && !pg.IsLocked(err) || time.Since(began) > startTimeout:
 			return err
 		default:
 			wait = min(wait, startPause*2)

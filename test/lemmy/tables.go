@@ -4,6 +4,8 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -44,6 +46,15 @@ func Create(ctx context.Context, conn *pgx.Conn, line Line) error {
 // Upgrade makes 1.0's tables out of 0.19's in one transaction, as Lemmy does when it starts: under its advisory lock.
 func Upgrade(ctx context.Context, conn *pgx.Conn) error {
 	if err := inOne(ctx, conn, "select pg_advisory_xact_lock(0);\n"+upgrade); err != nil {
+		return fmt.Errorf("upgrade Lemmy's tables from 0.19 to 1.0: %w", err)
+	}
+	return nil
+}
+
+// UpgradeSlowly is Upgrade with a pause after each statement, as where tables are large.
+func UpgradeSlowly(ctx context.Context, conn *pgx.Conn, pause time.Duration) error {
+	slow := strings.ReplaceAll(upgrade, ";\n", fmt.Sprintf(";\nselect pg_sleep(%f);\n", pause.Seconds()))
+	if err := inOne(ctx, conn, slow); err != nil {
 		return fmt.Errorf("upgrade Lemmy's tables from 0.19 to 1.0: %w", err)
 	}
 	return nil

@@ -9,21 +9,23 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// keepAlive returns cfg for connections that the server drops 10 s after their host vanished, as it drops the lease session.
-// With the system's own setting, two hours as a rule, they would count against every limit until then. Behind a pooler nothing
-// is set: that session is not ours, and the pooler notices or does not. A server that refuses keeps its own setting.
+// setUp returns cfg for connections that the server drops 10 s after their host vanished, as it drops the lease session,
+// and that begin with further settings: calls of set_config. With the system's own keepalive, two hours as a rule, they
+// would count against every limit until then. Behind a pooler nothing is set: that session is not ours, and the pooler
+// notices or does not. A server that refuses keeps its own settings.
 //
 // tcp_user_timeout is left alone: who reads slowly, such as a process that loads all followers, would be taken for gone.
-func keepAlive(cfg *pgx.ConnConfig) *pgx.ConnConfig {
+func setUp(cfg *pgx.ConnConfig, further ...string) *pgx.ConnConfig {
+	var settings []string
+	for _, s := range leaseSettings {
+		if strings.HasPrefix(s.name, "tcp_keepalives_") {
+			settings = append(settings, s.call())
+		}
+	}
+	settings = append(settings, further...)
 	cfg = cfg.Copy()
 	given := cfg.AfterConnect
 	cfg.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
-		var settings []string
-		for _, s := range leaseSettings {
-			if strings.HasPrefix(s.name, "tcp_keepalives_") {
-				settings = append(settings, fmt.Sprintf("set_config('%s', '%s', false)", s.name, s.value))
-			}
-		}
 		// In the target list it is called for the row that is ours, or for none.
 		bounded, cancel := context.WithTimeout(ctx, personLimit)
 		defer cancel()
