@@ -120,6 +120,13 @@ type Loaded struct {
 	Tombstones   iter.Seq[Tombstone]
 }
 
+// lockLoaded locks all tables that Load reads. It takes long, and who waits for a lock after he has held others for long can
+// have an upgrade of the application's fail: see lockPatience.
+const lockLoaded = `
+	select
+	from fedsender.source_domain_list, fedsender.source_instance, fedsender.source_follower, fedsender.follower_tombstone
+	limit 0`
+
 // Load reads it all in one snapshot and hands it to use, which must take the sequences in the order of the fields, each
 // once. An error of the database is returned after use, so what use built counts only without an error.
 func Load(ctx context.Context, db Beginner, use func(*Loaded)) error {
@@ -130,6 +137,9 @@ func Load(ctx context.Context, db Beginner, use func(*Loaded)) error {
 	}
 	defer func() { _ = tx.Rollback(ctx) }() // it only reads
 	if _, err := tx.Exec(ctx, `set transaction isolation level repeatable read, read only`); err != nil {
+		return fmt.Errorf("load followers: %w", err)
+	}
+	if _, err := tx.Exec(ctx, lockLoaded); err != nil {
 		return fmt.Errorf("load followers: %w", err)
 	}
 	l := &Loaded{}

@@ -61,7 +61,21 @@ func (s *Saving) Empty() bool {
 	return len(s.Checkpoints)+len(s.Passed.InstanceIDs)+len(s.Letters)+len(s.Redelivered) == 0
 }
 
-// Batch is what writes it all, in four statements at most: one round trip, because a database that is far away must not
+// lockSaved takes every lock that the statements of a save take on tables of the application's. The first of them may take
+// long, and the next one must not wait then: see lockPatience.
+const lockSaved = `select fedsender.save_checkpoints('[]') where not exists (select from fedsender.source_instance limit 0)`
+
+// statements is how many it takes to write it all.
+func (s *Saving) statements() (n int) {
+	for _, rows := range []int{len(s.Letters), len(s.Redelivered), len(s.Passed.InstanceIDs), len(s.Checkpoints)} {
+		if rows > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// Batch is what writes it all, in five statements at most: one round trip, because a database that is far away must not
 // keep settled deliveries unsaved for several. Sent outside a transaction it is one. Once that is committed, saved has the
 // instances whose cursor was written. The cursor of one that is missing was moved by somebody else. Letters for rows that
 // are gone are dropped with them.
@@ -74,6 +88,9 @@ func (s *Saving) Batch() (batch *pgx.Batch, saved map[int32]bool, err error) {
 			saved[id] = true
 		}
 		return err
+	}
+	if s.statements() > 1 {
+		batch.Queue(lockSaved).Query(failing("lock tables"))
 	}
 	s.queueLetters(batch)
 	s.queueRedeliveries(batch)

@@ -347,11 +347,18 @@ func ReadRedeliveries(ctx context.Context, q Querier, ids []int32) ([]Redelivery
 	return collect("read redeliveries", rows, err, pgx.RowToStructByPos[Redelivery])
 }
 
+// lockAdopted locks the application's tables that Adopt needs, before there is a round trip between two of them: see
+// lockPatience.
+const lockAdopted = `select from fedsender.source_instance, fedsender.source_queue_state limit 0`
+
 // Adopt makes the instances of domains that an activity's inboxes name, so that they begin with that activity, and
 // returns the rows of all of them, those that were there already included. Of those, one that has no cursor gets it.
 func Adopt(ctx context.Context, db Beginner, activityID int64, domains []string) ([]Instance, error) {
 	var instances []Instance
 	err := pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, lockAdopted); err != nil {
+			return err
+		}
 		_, err := tx.Exec(ctx, `
 			select fedsender.place_cursors(made.ids, array_fill($2::bigint, array[cardinality(made.ids)]))
 			from (select array_agg(id) as ids from fedsender.adopt_instances($1) as id) made
