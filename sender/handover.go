@@ -3,6 +3,7 @@ package sender
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/fedsender/fedsender/pg"
@@ -18,9 +19,11 @@ const (
 	// handoverSave is for cursors, also when the time for deliveries is over.
 	handoverSave = 4 * time.Second
 	// lockPatience is for another session that has locked a cursor, which is mostly over in an instant; the others of the
-	// part wait too. lockPause is between two looks.
+	// part wait too. A process that ends comes back to it, as long as deliveries could take. lockPause is between two looks.
 	lockPatience = time.Second
 	lockPause    = 20 * time.Millisecond
+	// insistPause leaves the session to the heartbeat between two attempts of a process that ends.
+	insistPause = 100 * time.Millisecond
 )
 
 // handover gives instances up: it lets what is in flight end, writes the cursors and says what may be unlocked, part by part,
@@ -30,6 +33,9 @@ type handover struct {
 	released func(part []int32)
 	failed   []error
 	fill     bool // gaps between what was delivered are filled before
+
+	locked  []int32 // nothing is in flight, and somebody has locked their cursors: they are tried again at the end
+	blocked bool    // nobody's cursor can be written at this moment
 
 	open  map[int32]bool // draining, and not ended yet as far as this side knows
 	ended []int32        // nothing is in flight any more; guarded by dispatcher.mu
@@ -69,6 +75,7 @@ func (e *engine) Release(ctx context.Context, ids []int32, released func(part []
 		idle = idle[n:]
 	}
 	h.waitAll(ctx)
+	h.insist(ctx)
 	return errors.Join(h.failed...)
 }
 
@@ -120,23 +127,97 @@ func (h *handover) giveUp(ctx context.Context) {
 	if len(part) == 0 {
 		return
 	}
-	if unsaved := e.dispatcher.unsavedOf(part); len(unsaved) > 0 {
-		if err := h.save(ctx, unsaved); err != nil {
-			h.failed = append(h.failed, err)
-			if e.ending() || errors.Is(err, pg.ErrSessionLost) { // else the session that goes on may make up for it
-				e.left.unwritten.Add(e.dispatcher.unwritten(unsaved))
-			}
+	if unsaved := e.dispatcher.unsavedOf(part); h.blocked {
+		part = h.putOff(part, unsaved)
+	} else if len(unsaved) > 0 {
+		err := h.save(ctx, unsaved)
+		locked, waits := lockedOf(err, unsaved)
+		switch {
+		case err == nil:
+		case waits && e.ending():
+			h.blocked = !errors.Is(err, errLocked)
+			part = h.putOff(part, locked)
+		default:
+			h.fail(err, unsaved)
 		}
 	}
-	e.dispatcher.remove(part)
+	h.release(part)
+}
+
+// lockedOf are those of the instances whose cursors were not written because somebody keeps them, or all, locked: that ends.
+func lockedOf(err error, ids []int32) (locked []int32, waits bool) {
+	var some *lockedError
+	switch {
+	case errors.As(err, &some):
+		return some.ids, true
+	case pg.IsTimeout(err) && !errors.Is(err, pg.ErrSessionLost):
+		return ids, true
+	}
+	return nil, false
+}
+
+// putOff keeps locked instances of a part for the end, and returns the others.
+func (h *handover) putOff(part, locked []int32) (others []int32) {
+	h.locked = append(h.locked, locked...)
+	for _, id := range locked {
+		delete(h.open, id) // nothing is in flight
+	}
+	return slices.DeleteFunc(part, func(id int32) bool { return slices.Contains(locked, id) })
+}
+
+// insist tries to write the cursors that were locked until that succeeds or ctx ends, and once more then.
+func (h *handover) insist(ctx context.Context) {
+	for len(h.locked) > 0 {
+		over := ctx.Err() != nil
+		part := slices.Clone(h.locked[:min(len(h.locked), handoverPart)])
+		h.locked = h.locked[len(part):]
+		err := h.attempt(ctx, part)
+		locked, waits := lockedOf(err, part)
+		if waits && !over {
+			h.release(h.putOff(part, locked))
+			pause(ctx, insistPause)
+			continue
+		}
+		if err != nil && !errors.Is(err, errLocked) { // it is the same for those that are left
+			part, h.locked = append(part, h.locked...), nil
+		}
+		if err != nil {
+			h.fail(err, part)
+		}
+		h.release(part)
+	}
+}
+
+// fail notes cursors that were not written.
+func (h *handover) fail(err error, ids []int32) {
+	e := h.engine
+	h.failed = append(h.failed, err)
+	if e.ending() || errors.Is(err, pg.ErrSessionLost) { // else the session that goes on may make up for it
+		e.left.unwritten.Add(e.dispatcher.unwritten(ids))
+	}
+}
+
+// release says that instances may be unlocked.
+func (h *handover) release(part []int32) {
+	if len(part) == 0 {
+		return
+	}
+	h.engine.dispatcher.remove(part)
 	for _, id := range part {
 		delete(h.open, id)
 	}
-	e.metrics.LeasesGiven(len(part))
+	h.engine.metrics.LeasesGiven(len(part))
 	h.released(part)
 }
 
-// save writes cursors. For those that somebody has locked it waits a little.
+// attempt writes cursors, also when the time for deliveries is over.
+func (h *handover) attempt(ctx context.Context, ids []int32) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handoverSave)
+	defer cancel()
+	return h.engine.save(ctx, ids, 0)
+}
+
+// save is attempt that waits a little for cursors that somebody has locked.
 func (h *handover) save(ctx context.Context, ids []int32) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handoverSave)
 	defer cancel()

@@ -3,7 +3,6 @@ package sender
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/fedsender/fedsender/pg"
@@ -11,6 +10,16 @@ import (
 
 // errLocked is matched where all was written but cursors that another session keeps locked.
 var errLocked = errors.New("another session has locked the cursors of instances")
+
+// lockedError is errLocked of certain instances.
+type lockedError struct {
+	ids     []int32
+	domains string // some of them
+}
+
+func (e *lockedError) Error() string { return errLocked.Error() + ": " + e.domains }
+
+func (e *lockedError) Unwrap() error { return errLocked }
 
 // cursorsRefused deals with instances whose cursor a save did not write, because it is not where this process left it (an
 // operator skipped or replayed, or another program writes cursors too) or because its row is locked, which is errLocked. In
@@ -26,7 +35,7 @@ func (e *engine) cursorsRefused(ctx context.Context, ids []int32) error {
 		return nil
 	}
 	if still = e.dispatcher.unsavedOf(still); len(still) > 0 {
-		return fmt.Errorf("%w: %s", errLocked, e.domains(still, 5))
+		return &lockedError{still, e.domains(still, 5)}
 	}
 	return nil
 }
