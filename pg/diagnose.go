@@ -57,7 +57,7 @@ func Diagnose(ctx context.Context, cfg, lease *pgx.ConnConfig) []Finding {
 		d.server, d.clock, d.connections,
 		func() { there = d.schema() },
 		d.ifSchema(&there, d.rights), d.ifSchema(&there, d.sourceRights), d.ifSchema(&there, d.sequence), d.ifSchema(&there, d.rows), d.ifSchema(&there, d.locks),
-		d.ifSchema(&there, d.places), d.ifSchema(&there, d.strangers), d.ifSchema(&there, d.triggers), d.ifSchema(&there, d.strays), d.ifSchema(&there, d.beyond),
+		d.ifSchema(&there, d.places), d.ifSchema(&there, d.strangers), d.ifSchema(&there, d.triggers), d.ifSchema(&there, d.strays), d.ifSchema(&there, d.beyond), d.ifSchema(&there, d.federation),
 		d.senders, d.roles, d.visibility, d.prepared, d.notifications, d.longTransactions,
 		func() { here = d.identity() },
 	}

@@ -52,13 +52,16 @@ type Batch struct {
 	Changes    Changes
 }
 
-// lowerHorizon has the horizon no higher than the newest activity, which it is after a restore of the application's tables
+// LowerHorizon has the horizon no higher than the newest activity, which it is after a restore of the application's tables
 // from an older backup: the ids that were lost are drawn again. Where the newest ones were deleted it costs a fence.
-const lowerHorizon = `
-	update fedsender.feed f
-	set horizon = n.id
-	from (select max(id) as id from fedsender.source_activity) n
-	where f.horizon > n.id`
+func LowerHorizon(ctx context.Context, q Querier) error {
+	_, err := q.Exec(ctx, `
+		update fedsender.feed f
+		set horizon = n.id
+		from (select max(id) as id from fedsender.source_activity) n
+		where f.horizon > n.id`)
+	return wrap("compare the horizon with the newest activity", err)
+}
 
 // NewFeed begins after the id that some process has wholly dealt with (feed.horizon). Changes are those after
 // the snapshot of [Load].
@@ -67,8 +70,8 @@ func NewFeed(ctx context.Context, db Querier, source Source, snapshot Snapshot, 
 		db: db, watch: newWatch(db, source.ActivityTable, source.PreparesTransactions, log),
 		now: time.Now, snapshot: snapshot,
 	}
-	if _, err := db.Exec(ctx, lowerHorizon); err != nil {
-		return nil, fmt.Errorf("compare the horizon with the newest activity: %w", err)
+	if err := LowerHorizon(ctx, db); err != nil {
+		return nil, err
 	}
 	if err := db.QueryRow(ctx, `select horizon from fedsender.feed`).Scan(&f.head); err != nil {
 		return nil, fmt.Errorf("read the horizon: %w", err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/fedsender/fedsender/pg"
@@ -31,19 +30,9 @@ func (e *engine) await(ctx context.Context) (feed *pg.Feed, err error) {
 		if source := e.source.Load(); !source.Rings {
 			e.saySilent(source)
 		}
-		e.sayBeyond(ctx)
+		e.lookBack(ctx)
 	}
 	return feed, err
-}
-
-// sayBeyond tells of cursors that are beyond the newest activity.
-func (e *engine) sayBeyond(ctx context.Context) {
-	beyond, err := pg.ReadBeyond(ctx, e.pool)
-	if err != nil {
-		e.log.Debug("could not look for cursors beyond the newest activity", "error", pg.Sentence(err))
-	} else if beyond.Count > 0 {
-		e.log.Error(beyond.String()+". For each: "+pg.BeyondRemedy, "instances", strings.Join(beyond.Domains, ", "), "count", beyond.Count)
-	}
 }
 
 // insistAtStart tries do until it succeeds, as long as that may help: for ever where the server says that it is not ready,

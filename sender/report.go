@@ -55,6 +55,7 @@ func (e *engine) runReports(ctx context.Context) {
 		case <-report.C:
 			e.report()
 			e.look(ctx)
+			e.lookBack(ctx)
 		case <-process.C:
 			done := e.delivered.Load()
 			write(float64(done-last) / processEvery.Seconds())
