@@ -31,6 +31,7 @@ type statusOptions struct {
 // statusReport is what `sender status --json` prints.
 type statusReport struct {
 	Summary   pg.QueueSummary     `json:"summary"`
+	Off       bool                `json:"federation_off"` // nothing is sent to anybody
 	Held      int64               `json:"held_instances"` // that a process holds; the others get nothing at the moment
 	Processes []pg.ProcessStatus  `json:"processes"`
 	Instances []pg.InstanceStatus `json:"instances"`
@@ -88,6 +89,9 @@ func (a *app) statusOnce(ctx context.Context, pool *pgxpool.Pool, w io.Writer, o
 	if report.Summary, err = pg.Summary(ctx, pool); err != nil {
 		return err
 	}
+	if report.Off, err = pg.FederationOff(ctx, pool); err != nil {
+		return err
+	}
 	if report.Processes, err = pg.Processes(ctx, pool); err != nil {
 		return err
 	}
@@ -110,6 +114,9 @@ func (a *app) statusOnce(ctx context.Context, pool *pgxpool.Pool, w io.Writer, o
 func printStatus(w io.Writer, r statusReport, now time.Time) error {
 	if r.Summary.Processes == 0 {
 		fmt.Fprintln(w, "No sender process is running: nothing is delivered. Start one: sender run")
+	}
+	if r.Off {
+		fmt.Fprintln(w, "Federation is switched off as a whole: nothing is sent to anybody, and all cursors stand still. Switch it on in the application.")
 	}
 	printHung(w, r.Processes)
 	if len(r.Instances) > 0 {

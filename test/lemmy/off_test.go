@@ -2,6 +2,7 @@ package lemmy_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/fedsender/fedsender/test/lemmy"
@@ -17,6 +18,11 @@ func TestLemmy_Off_FederationSwitchedOffStopsEverythingAndLosesNothing(t *testin
 		s.until("it is read", `select horizon >= $1 from fedsender.feed`, s.newest())
 		s.halt()
 		s.arrived("a.example")
+		for _, verb := range []string{"status", "doctor"} {
+			if text, _ := s.command(verb); !strings.Contains(text, "switched off as a whole") {
+				t.Errorf("%s says:\n%s", verb, text)
+			}
+		}
 		if got := s.cursor(a); got != 0 {
 			t.Errorf("the cursor moved to %d", got)
 		}
