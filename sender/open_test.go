@@ -94,6 +94,37 @@ func TestRun_LeasesComeFirstWhereTheRoleMayHaveFewConnections(t *testing.T) {
 	})
 }
 
+// An upgrade of the application may lock tables just when a process starts.
+func TestRun_WaitsAtTheStartForATableThatIsLocked(t *testing.T) {
+	database := postgres.Database(t, fleet.Migrate)
+	conn, err := pgx.Connect(t.Context(), database)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) }()
+	tx, err := conn.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), `lock table fedsender.feed`)
+	require.NoError(t, err)
+	said := &journal{}
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	var running conc.WaitGroup
+	defer running.Wait()
+	defer stop()
+	ended := make(chan error, 1)
+	running.Go(func() {
+		ended <- Run(ctx, Config{
+			DatabaseURL: database, Name: "late", MaxInFlight: 8, MaxInFlightPerInstance: 2, RequestTimeout: time.Second,
+			ShutdownTimeout: time.Second, CacheBytes: minCacheBytes, Log: slog.New(slog.NewTextHandler(said, nil)),
+		})
+	})
+	require.Eventually(t, func() bool { return strings.Contains(said.String(), "lock timeout") || len(ended) > 0 }, time.Minute, 20*time.Millisecond)
+	require.Empty(t, ended, "it has not given up")
+	require.NoError(t, tx.Rollback(t.Context()))
+	awaitLease(t, database)
+	stop()
+	require.NoError(t, <-ended)
+}
+
 // awaitSession waits until somebody is connected under the name.
 func awaitSession(t *testing.T, database, application string) {
 	t.Helper()
