@@ -33,7 +33,7 @@ func TestConfiguration_AWrongValueIsOneLineThatNamesIt(t *testing.T) {
 		"signer":             {[]string{dsn, "SENDER_SIGNER=batch"}, []string{"run"}, "SENDER_SIGNER batch is not in this version"},
 		"no database":        {nil, []string{"run"}, "DATABASE_URL is not set"},
 		"broken URL":         {[]string{"DATABASE_URL=postgres://u:s3cr%et@db/x"}, []string{"status"}, "DATABASE_URL is no valid postgres:// URL"},
-		"unescaped password": {[]string{"DATABASE_URL=postgres://u:s3cret/x@db/x"}, []string{"run"}, "DATABASE_URL has an @ behind the host"},
+		"unescaped password": {[]string{"DATABASE_URL=postgres://u:s3cret/x@db/x"}, []string{"run"}, "DATABASE_URL has an @ in the host or behind it"},
 		"broken flag":        {nil, []string{"status", "--database-url", "postgres://u:s3cr%et@db/x"}, "--database-url is no valid"},
 		"lease URL":          {[]string{dsn, "SENDER_LEASE_DATABASE_URL=host"}, []string{"run"}, "SENDER_LEASE_DATABASE_URL is neither"},
 		"both":               {[]string{dsn, "DATABASE_URL_FILE=/x"}, []string{"status"}, "DATABASE_URL_FILE and DATABASE_URL are both set"},
