@@ -38,6 +38,7 @@ func BenchmarkSkip(b *testing.B) {
 }
 
 func TestSkip_CanBeMeasured(t *testing.T) {
+	t.Parallel()
 	g := backlog{line: lemmy.V019, instances: 20, rows: 5_000}
 	b := newBacklog(t, g)
 	if s := b.skip(g); s.took <= 0 || s.server <= 0 {
@@ -77,6 +78,7 @@ func BenchmarkCatchup(b *testing.B) {
 }
 
 func TestCatchup_CanBeMeasured(t *testing.T) {
+	t.Parallel()
 	for _, spread := range []bool{false, true} {
 		g := backlog{line: lemmy.V019, instances: 20, rows: 5_000, topics: 5, spread: spread}
 		if f := newBacklog(t, g).flow(20, time.Second); f.delivered <= 0 {
@@ -140,6 +142,7 @@ func BenchmarkFar(b *testing.B) {
 }
 
 func TestFar_CanBeMeasured(t *testing.T) {
+	t.Parallel()
 	g := backlog{line: lemmy.V019, instances: 1, rows: 40, topics: 1}
 	byLemmy, bySender := newBacklog(t, g).far(g, 4)
 	if most := 1 / away.Seconds(); byLemmy <= 0 || byLemmy > most || bySender <= 0 || math.IsInf(bySender, 0) {

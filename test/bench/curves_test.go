@@ -223,6 +223,7 @@ func BenchmarkCurves(b *testing.B) {
 }
 
 func TestCurves_CanBeMeasured(t *testing.T) {
+	t.Parallel()
 	for _, c := range curves {
 		t.Run(c.name, func(t *testing.T) {
 			switch c.name {

@@ -53,6 +53,7 @@ func BenchmarkDelivery(b *testing.B) {
 }
 
 func TestDelivery_CanBeMeasured(t *testing.T) {
+	t.Parallel()
 	bench := newBench(t, &native{seeding: fleet.Seeding{Actors: 1, Instances: 20}})
 	if s := bench.storm(bench.start(1), 2); s.deliveries != 40 {
 		t.Errorf("measured %+v", s)

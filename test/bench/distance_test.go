@@ -65,6 +65,7 @@ func BenchmarkDistance(b *testing.B) {
 }
 
 func TestDistance_CanBeMeasured(t *testing.T) {
+	t.Parallel()
 	scenario := distance(t, []farHost{{delay: 5 * time.Millisecond, windowed: 20, oneByOne: 4}}, 1)
 	if rate, ok := scenario.Find("one at a time, 5 ms").Median(results.Rate); !ok || rate <= 0 || rate > 200 {
 		t.Errorf("%v/s one at a time, of a host that is 5 ms away", rate)

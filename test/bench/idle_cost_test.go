@@ -73,6 +73,7 @@ func BenchmarkSkips(b *testing.B) {
 }
 
 func TestSkips_CanBeMeasured(t *testing.T) {
+	t.Parallel()
 	scenario := skips(t, []int{10, 100}, 200, 1)
 	for _, name := range []string{"10", "100"} {
 		if cpu, ok := scenario.Find(name).Median(results.SenderCPU); !ok || cpu <= 0 {

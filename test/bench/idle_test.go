@@ -53,10 +53,12 @@ func BenchmarkIdleLatency(b *testing.B) {
 }
 
 func TestIdleLatency_CanBeMeasured(t *testing.T) {
+	t.Parallel()
 	onEachSmall(t, func(t *testing.T, w world) {
 		bench := newBench(t, w)
 		bench.start(3)
-		if took := bench.latencies(5, time.Millisecond); len(took) != 5 || took[0] <= 0 || took[4] > time.Minute {
+		// A POST may be there before this process learns that its row is committed.
+		if took := bench.latencies(5, time.Millisecond); len(took) != 5 || took[0] < -time.Minute || took[4] > time.Minute {
 			t.Errorf("measured %v", took)
 		}
 	})
@@ -97,6 +99,7 @@ func BenchmarkIdleLoad(b *testing.B) {
 }
 
 func TestIdleLoad_CanBeMeasured(t *testing.T) {
+	t.Parallel()
 	bench := newBench(t, &native{seeding: fleet.Seeding{Actors: 1, Instances: 20}})
 	if load := bench.idleLoad(bench.start(1), time.Second); load.queries < 0 {
 		t.Errorf("measured %+v", load)

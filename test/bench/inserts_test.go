@@ -115,6 +115,7 @@ func BenchmarkInserts(b *testing.B) {
 }
 
 func TestInserts_CanBeMeasured(t *testing.T) {
+	t.Parallel()
 	onEachSmall(t, func(t *testing.T, w world) {
 		p := newBench(t, w).price(1, 2, 200*time.Millisecond)
 		if p.bare <= 0 || p.trigger <= 0 || p.senders <= 0 {

@@ -81,6 +81,7 @@ func BenchmarkPeers(b *testing.B) {
 }
 
 func TestPeers_CanBeMeasured(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, fleet.Seeding{Instances: 10})
 	s.settle = 0
 	scenario := &results.Scenario{Name: "peers"}

@@ -81,6 +81,7 @@ func BenchmarkReply(b *testing.B) {
 }
 
 func TestReply_CanBeMeasured(t *testing.T) {
+	t.Parallel()
 	bench := newBench(t, &native{seeding: fleet.Seeding{Actors: 2, Instances: 50}})
 	bench.start(1)
 	if r := bench.replies(time.Millisecond); len(r.took) == 0 || r.storm <= 0 {

@@ -252,6 +252,7 @@ func BenchmarkSize(b *testing.B) {
 }
 
 func TestSize_CanBeMeasured(t *testing.T) {
+	t.Parallel()
 	s := newSizing(t, 300, 4)
 	s.calm = 300 * time.Millisecond
 	s.measure(2, time.Second)

@@ -55,6 +55,7 @@ func BenchmarkStart(b *testing.B) {
 }
 
 func TestStart_CanBeMeasured(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, &lemmys{line: lemmy.V10, size: lemmy.Size{Instances: 20, Communities: 5, Followers: 50, Activities: 200}})
 	if g := b.begin(); g.held <= 0 || g.resident <= 0 {
 		t.Errorf("measured %+v", g)

@@ -84,6 +84,7 @@ func BenchmarkLatency(b *testing.B) {
 }
 
 func TestLatency_CanBeMeasured(t *testing.T) {
+	t.Parallel()
 	scenario := latency(t, 100, 5, time.Millisecond, 1)
 	for _, name := range []string{"idle", "storm"} {
 		if p99, ok := scenario.Find(name).Median(results.P99); !ok || p99 <= 0 {

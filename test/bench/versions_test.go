@@ -44,6 +44,7 @@ func globbed(pattern string) []string {
 }
 
 func TestVersions_AreThoseOfTheProgramsHere(t *testing.T) {
+	t.Parallel()
 	found := versions()
 	for _, name := range []string{"River", "Fedify", "Node"} {
 		if !regexp.MustCompile(`^[0-9]+(\.[0-9]+)+$`).MatchString(found[name]) {

@@ -127,9 +127,13 @@ func onEach(b *testing.B, seeding fleet.Seeding, measure func(b *testing.B, w wo
 
 // onEachSmall is onEach for tests that it can be measured.
 func onEachSmall(t *testing.T, test func(t *testing.T, w world)) {
-	t.Run("native", func(t *testing.T) { test(t, &native{seeding: fleet.Seeding{Actors: 1, Instances: 20}}) })
+	t.Run("native", func(t *testing.T) {
+		t.Parallel()
+		test(t, &native{seeding: fleet.Seeding{Actors: 1, Instances: 20}})
+	})
 	for _, line := range lemmy.Lines {
 		t.Run("lemmy-"+string(line), func(t *testing.T) {
+			t.Parallel()
 			test(t, &lemmys{line: line, size: lemmy.Size{Instances: 20, Communities: 5, Followers: 50, Activities: 200}})
 		})
 	}
