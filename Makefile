@@ -14,7 +14,7 @@ FUZZTIME ?= 10s
 BENCHTIME ?= 1s
 
 # Faults are judged by the clock, so nothing runs beside them. What runs whole servers drives a program that is built without
-# the race detector; in there it would watch the tests alone, and double their time.
+# the race detector, which would watch the tests alone and double their time; most of it they wait, so they go four at a time.
 FAULTS := ./test/chaos/... ./test/deadline/... ./test/failover/...
 SERVERS := ./test/adapter/... ./test/bench/... ./test/lemmy/...
 OTHERS = $$(go list ./... | grep -vE '/test/(chaos|deadline|failover|adapter|bench|lemmy)(/|$$)')
@@ -52,7 +52,7 @@ lint: ## gofmt, go vet and staticcheck
 race: ## All tests, with the race detector where Go code of the product runs in them; faults in their short form
 	go test -race -timeout 10m $(OTHERS)
 	go test -race -timeout 12m -p 1 $(FAULTS)
-	go test -timeout 12m $(SERVERS)
+	go test -timeout 12m -parallel 4 $(SERVERS)
 
 .PHONY: e2e
 e2e: ## From INSERT to inbox: real Postgres, real HTTP, real signals
