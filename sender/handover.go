@@ -130,7 +130,7 @@ func (h *handover) giveUp(ctx context.Context) {
 	if unsaved := e.dispatcher.unsavedOf(part); h.blocked {
 		part = h.putOff(part, unsaved)
 	} else if len(unsaved) > 0 {
-		err := h.save(ctx, unsaved)
+		err := h.save(ctx, unsaved, lockPatience)
 		locked, waits := lockedOf(err, unsaved)
 		switch {
 		case err == nil:
@@ -171,7 +171,7 @@ func (h *handover) insist(ctx context.Context) {
 		over := ctx.Err() != nil
 		part := slices.Clone(h.locked[:min(len(h.locked), handoverPart)])
 		h.locked = h.locked[len(part):]
-		err := h.attempt(ctx, part)
+		err := h.save(ctx, part, 0)
 		locked, waits := lockedOf(err, part)
 		if waits && !over {
 			h.release(h.putOff(part, locked))
@@ -210,20 +210,14 @@ func (h *handover) release(part []int32) {
 	h.released(part)
 }
 
-// attempt writes cursors, also when the time for deliveries is over.
-func (h *handover) attempt(ctx context.Context, ids []int32) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handoverSave)
-	defer cancel()
-	return h.engine.save(ctx, ids, 0)
-}
-
-// save is attempt that waits a little for cursors that somebody has locked.
-func (h *handover) save(ctx context.Context, ids []int32) error {
+// save writes cursors, also when the time for deliveries is over. For those that somebody has locked it waits as long as
+// patience says.
+func (h *handover) save(ctx context.Context, ids []int32, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handoverSave)
 	defer cancel()
 	for began := time.Now(); ; {
 		err := h.engine.save(ctx, ids, 0)
-		if !errors.Is(err, errLocked) || time.Since(began) > lockPatience {
+		if !errors.Is(err, errLocked) || time.Since(began) >= patience {
 			return err
 		}
 		pause(ctx, lockPause)

@@ -1,34 +1,6 @@
 -- What moves cursors that are kept in fedsender.queue_state; a process saves them by cursors.sql.
 
-create function fedsender.retry_now(domain text) returns void
-language plpgsql
-as $$
-declare
-  v_id integer := fedsender.instance_named(domain);
-begin
-  update fedsender.queue_state set last_retry_at = null where instance_id = v_id;
-  update fedsender.instance_health set not_before = null, throttles = 0 where instance_id = v_id;
-  perform fedsender.log_change('retry', null, v_id);
-end
-$$;
-comment on function fedsender.retry_now(text) is 'Try this instance at once, whatever its back-off or a 429 said.';
-
-create function fedsender.move_cursor(instance_id integer, cursor_id bigint) returns void
-language plpgsql
-as $$
-begin
-  insert into fedsender.queue_state as q (instance_id, last_successful_id)
-  values (move_cursor.instance_id, cursor_id)
-  on conflict on constraint queue_state_pkey do update set last_successful_id = excluded.last_successful_id;
-  update fedsender.instance_health h
-  set ahead_id = 0, held = '[]'
-  where h.instance_id = move_cursor.instance_id;
-  delete from fedsender.instance_start s
-  where s.instance_id = move_cursor.instance_id;
-  perform fedsender.log_change('cursor', null, move_cursor.instance_id);
-end
-$$;
-comment on function fedsender.move_cursor(integer, bigint) is 'Set the cursor of an instance; its holder goes on from there.';
+{{ template "common/moves.sql" . }}
 
 create function fedsender.begin_instances(ids integer[]) returns void
 language sql
@@ -42,20 +14,7 @@ end;
 comment on function fedsender.begin_instances(integer[]) is
   'Give instances a cursor that came without one (a restore or a replication that fires no triggers): they begin at the horizon.';
 
-create function fedsender.place_cursors(ids integer[], cursors bigint[]) returns void
-language plpgsql
-as $$
-begin
-  update fedsender.queue_state q
-  set last_successful_id = v.cursor_id
-  from unnest(ids, cursors) as v(instance_id, cursor_id)
-  where q.instance_id = v.instance_id;
-  delete from fedsender.instance_start where instance_id = any (ids);
-end
-$$;
-comment on function fedsender.place_cursors(integer[], bigint[]) is 'Where new instances begin: before the activity that brought them into being.';
-
 ---- create above / drop below ----
 
-drop function fedsender.begin_instances(integer[]), fedsender.place_cursors(integer[], bigint[]),
-  fedsender.move_cursor(integer, bigint), fedsender.retry_now(text);
+drop function fedsender.begin_instances(integer[]);
+{{ template "drop common/moves.sql" . }}

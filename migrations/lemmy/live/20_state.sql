@@ -14,52 +14,10 @@ $$;
 comment on function fedsender.begin_instances(integer[]) is
   'Give instances a cursor that have none: they begin where the horizon was when their rows came, and at the present one where that is not known.';
 
-create or replace function fedsender.place_cursors(ids integer[], cursors bigint[]) returns void
-language plpgsql
-as $$
-begin
-  update public.federation_queue_state q
-  set last_successful_id = v.cursor_id
-  from unnest(ids, cursors) as v(instance_id, cursor_id)
-  where q.instance_id = v.instance_id;
-  delete from fedsender.instance_start where instance_id = any (ids);
-end
-$$;
-comment on function fedsender.place_cursors(integer[], bigint[]) is 'Where new instances begin.';
+{{ template "common/moves.sql" . }}
 
 -- Lemmy writes instance.updated once a day and takes a server for dead that has none for three; so does this.
 {{ template "common/cursors.sql" . }}
-
-create or replace function fedsender.retry_now(domain text) returns void
-language plpgsql
-as $$
-declare
-  v_id integer := fedsender.instance_named(domain);
-begin
-  update public.federation_queue_state q set {{ .last_retry }} = null where q.instance_id = v_id;
-  update fedsender.instance_health h set not_before = null, throttles = 0 where h.instance_id = v_id;
-  perform fedsender.log_change('retry', null, v_id);
-end
-$$;
-comment on function fedsender.retry_now(text) is 'Try this instance at once, whatever its back-off or a 429 said.';
-
-create or replace function fedsender.move_cursor(instance_id integer, cursor_id bigint) returns void
-language plpgsql
-as $$
-#variable_conflict use_column
-begin
-  insert into public.federation_queue_state as q (instance_id, last_successful_id, fail_count)
-  values (move_cursor.instance_id, move_cursor.cursor_id, 0)
-  on conflict (instance_id) do update set last_successful_id = excluded.last_successful_id;
-  update fedsender.instance_health h
-  set ahead_id = 0, held = '[]'
-  where h.instance_id = move_cursor.instance_id;
-  delete from fedsender.instance_start s
-  where s.instance_id = move_cursor.instance_id;
-  perform fedsender.log_change('cursor', null, move_cursor.instance_id);
-end
-$$;
-comment on function fedsender.move_cursor(integer, bigint) is 'Set the cursor of an instance; its holder goes on from there.';
 
 {{ template "common/retry_dead_letter.sql" . }}
 
@@ -90,5 +48,5 @@ comment on function fedsender.prune(interval) is
 
 {{ template "drop common/retry_dead_letter.sql" . }}
 {{ template "drop common/cursors.sql" . }}
-drop function if exists fedsender.prune(interval), fedsender.move_cursor(integer, bigint),
-  fedsender.retry_now(text), fedsender.place_cursors(integer[], bigint[]), fedsender.begin_instances(integer[]);
+{{ template "drop common/moves.sql" . }}
+drop function if exists fedsender.prune(interval), fedsender.begin_instances(integer[]);
