@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/sourcegraph/conc"
+
+	"github.com/fedsender/fedsender/test/bubble"
 )
 
 // pooled is a connection for the pool whose other end tells when it is closed.
@@ -86,7 +88,7 @@ func TestIdlePool_ClosesTheOneThatIsTooManyForItsHost(t *testing.T) {
 }
 
 func TestIdlePool_ClosesWhatWasIdleForTooLong(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := newIdlePool(10, 10, time.Minute)
 		defer p.close()
 		var far [2]net.Conn

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/fedsender/fedsender/deliver"
+	"github.com/fedsender/fedsender/test/bubble"
 )
 
 // names is a name server that knows toad.example and counts the questions.
@@ -107,7 +108,7 @@ func TestResolver_KeepsAnswersForTheirTime(t *testing.T) {
 	if _, err := net.DefaultResolver.LookupHost(t.Context(), "localhost"); err != nil {
 		t.Fatal(err)
 	}
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := &names{asked: map[string]int{}}
 		resolver := deliver.NewResolver(n.dial)
 		find := func(questions int) {

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/fedsender/fedsender/test/bubble"
 )
 
 // fleet starts processes and lets them settle.
@@ -29,7 +30,7 @@ func (v *server) gapless(t *testing.T) {
 }
 
 func TestKeeper_InstancesThatMoveToANewProcessWaitForHardlyAnything(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(4000)
 		v.fleet(t, 20)
 		late := v.start(t, "late")
@@ -45,7 +46,7 @@ func TestKeeper_InstancesThatMoveToANewProcessWaitForHardlyAnything(t *testing.T
 }
 
 func TestKeeper_InstancesOfAProcessThatLeavesWaitForHardlyAnything(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(4000)
 		v.fleet(t, 20)
 		leaving := v.sessions[11]
@@ -60,7 +61,7 @@ func TestKeeper_InstancesOfAProcessThatLeavesWaitForHardlyAnything(t *testing.T)
 }
 
 func TestKeeper_LeavingHandsOverToAProcessThatHasJustBegun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(1000)
 		v.fleet(t, 2)
 		v.start(t, "late")
@@ -82,7 +83,7 @@ func TestKeeper_LeavingHandsOverToAProcessThatHasJustBegun(t *testing.T) {
 }
 
 func TestKeeper_BellForSomeWakesNobodyElse(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(4000)
 		v.fleet(t, 20)
 		v.start(t, "late")
@@ -96,7 +97,7 @@ func TestKeeper_BellForSomeWakesNobodyElse(t *testing.T) {
 }
 
 func TestKeeper_BellForMoreThanItCanNameIsForAll(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(400)
 		a := v.start(t, "a")
 		pass(5 * time.Second)
@@ -115,7 +116,7 @@ func TestKeeper_BellForMoreThanItCanNameIsForAll(t *testing.T) {
 }
 
 func TestKeeper_MissedBellIsMadeUpByLooking(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(100)
 		a, b := v.start(t, "a"), v.start(t, "b")
 		pass(30 * time.Second)
@@ -135,7 +136,7 @@ func TestKeeper_MissedBellIsMadeUpByLooking(t *testing.T) {
 
 func TestKeeper_WhoLeavesSlowlyHandsOverToWhoIsThereThen(t *testing.T) {
 	for leaves := range 2 { // one of the two was to have it
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			v := newServer(1)
 			for i := range 3 {
 				v.start(t, fmt.Sprint("p", i))

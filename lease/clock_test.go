@@ -4,10 +4,10 @@ import (
 	"errors"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/fedsender/fedsender/lease"
+	"github.com/fedsender/fedsender/test/bubble"
 )
 
 // jumping is a wall clock that is set by hand.
@@ -47,7 +47,7 @@ func (s *session) wantLost(t *testing.T) {
 }
 
 func TestKeeper_WallClockThatWentBackDoesNotLengthenTheTerm(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(10)
 		var wall jumping
 		a := v.start(t, "a", wall.on)
@@ -64,7 +64,7 @@ func TestKeeper_WallClockThatWentBackDoesNotLengthenTheTerm(t *testing.T) {
 
 func TestKeeper_WallClockThatIsSetWhileTheDatabaseAnswersEndsTheTermOnlyForwards(t *testing.T) {
 	for _, jump := range []time.Duration{-time.Hour, time.Hour} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			v := newServer(10)
 			var wall jumping
 			a := v.start(t, "a", wall.on)
@@ -87,7 +87,7 @@ func TestKeeper_WallClockThatIsSetWhileTheDatabaseAnswersEndsTheTermOnlyForwards
 
 // A machine that is suspended stops the monotonic clock: for the bubble no time passes.
 func TestKeeper_MachineThatWasSuspendedSendsNothingWhenItWakes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(10)
 		var wall jumping
 		a := v.start(t, "a", wall.on)
@@ -107,7 +107,7 @@ func TestKeeper_MachineThatWasSuspendedSendsNothingWhenItWakes(t *testing.T) {
 
 // Whoever asks first finds the deadline passed, whatever else goes on; with -race this shows that no lock is missing.
 func TestKeeper_ValidIsFinalForAllWhoAsk(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(10)
 		a := v.start(t, "a")
 		pass(time.Second)

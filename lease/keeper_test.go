@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/fedsender/fedsender/lease"
+	"github.com/fedsender/fedsender/test/bubble"
 )
 
 func TestKeeper_AloneTakesEverythingAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(12_000)
 		a := v.start(t, "a")
 		pass(300 * time.Millisecond)
@@ -32,7 +32,7 @@ func TestKeeper_AloneTakesEverythingAtOnce(t *testing.T) {
 }
 
 func TestKeeper_ProcessesThatStartTogetherDivideWithoutMoving(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(6000)
 		for i := range 6 {
 			v.start(t, fmt.Sprint("p", i))
@@ -52,7 +52,7 @@ func TestKeeper_ProcessesThatStartTogetherDivideWithoutMoving(t *testing.T) {
 }
 
 func TestKeeper_NewProcessGetsItsShareWhileHoldersDrain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(8000)
 		for i := range 3 {
 			p := v.start(t, fmt.Sprint("p", i))
@@ -74,7 +74,7 @@ func TestKeeper_NewProcessGetsItsShareWhileHoldersDrain(t *testing.T) {
 }
 
 func TestKeeper_SlowDrainsEndInTimeForTheNewProcess(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(1000)
 		a := v.start(t, "a")
 		v.set(func() { a.drain = time.Hour })
@@ -92,7 +92,7 @@ func TestKeeper_SlowDrainsEndInTimeForTheNewProcess(t *testing.T) {
 func TestKeeper_CrashIsTakenOverWithinASecond(t *testing.T) {
 	for _, victim := range []int{0, 2, 7} {
 		t.Run(fmt.Sprint("rank ", victim), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				v := newServer(3000)
 				for i := range 8 {
 					v.start(t, fmt.Sprint("p", i))
@@ -118,7 +118,7 @@ func TestKeeper_CrashIsTakenOverWithinASecond(t *testing.T) {
 }
 
 func TestKeeper_LoadDoesNotGrowWithTheFleetBeyondTheHeartbeat(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(4000)
 		for i := range 40 {
 			v.start(t, fmt.Sprintf("p%02d", i))
@@ -146,7 +146,7 @@ func TestKeeper_LoadDoesNotGrowWithTheFleetBeyondTheHeartbeat(t *testing.T) {
 }
 
 func TestKeeper_LeavingHandsOverWithoutAGap(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(2000)
 		a := v.start(t, "a")
 		b := v.start(t, "b")
@@ -173,7 +173,7 @@ func TestKeeper_LeavingHandsOverWithoutAGap(t *testing.T) {
 }
 
 func TestKeeper_LeavingEndsAtTheShutdownTimeout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(100)
 		a := v.start(t, "a", func(c *lease.Config) { c.ShutdownTimeout = 20 * time.Second })
 		pass(time.Second)
@@ -194,7 +194,7 @@ func TestKeeper_LeavingEndsAtTheShutdownTimeout(t *testing.T) {
 }
 
 func TestKeeper_LeftoversGoToWhoHasRoomAndStayThere(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(3000)
 		small := v.start(t, "small", func(c *lease.Config) { c.MaxLeases = 400 })
 		b, c := v.start(t, "b"), v.start(t, "c")
@@ -216,7 +216,7 @@ func TestKeeper_LeftoversGoToWhoHasRoomAndStayThere(t *testing.T) {
 
 // A process that lost its session opens another one, and may need longer than leftovers wait until it can take anything.
 func TestKeeper_LeftoversOfAProcessThatWasSlowToBeginGoToItThen(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(300)
 		a, b := v.start(t, "a"), v.start(t, "b")
 		pass(time.Second)
@@ -235,7 +235,7 @@ func TestKeeper_LeftoversOfAProcessThatWasSlowToBeginGoToItThen(t *testing.T) {
 }
 
 func TestKeeper_BudgetIsSharedAndEveryInstanceGetsItsTurn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(1000)
 		budget := func(c *lease.Config) { c.Budget = 400 }
 		v.start(t, "a", budget)
@@ -260,7 +260,7 @@ func TestKeeper_BudgetIsSharedAndEveryInstanceGetsItsTurn(t *testing.T) {
 }
 
 func TestKeeper_LostBellsAreMadeUpByLookingAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(1000)
 		v.set(func() { v.quiet = true })
 		v.start(t, "a")
@@ -276,7 +276,7 @@ func TestKeeper_LostBellsAreMadeUpByLookingAgain(t *testing.T) {
 }
 
 func TestKeeper_NewInstancesAreTakenWhenWoken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(100)
 		a, b := v.start(t, "a"), v.start(t, "b")
 		pass(time.Second)
@@ -294,7 +294,7 @@ func TestKeeper_NewInstancesAreTakenWhenWoken(t *testing.T) {
 }
 
 func TestKeeper_RefusedStartAndFullLockTableAreTriedAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(100)
 		a := v.start(t, "a")
 		v.set(func() { a.lockErr = errors.New("out of shared memory") })

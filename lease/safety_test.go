@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"github.com/fedsender/fedsender/lease"
+	"github.com/fedsender/fedsender/test/bubble"
 )
 
 func TestKeeper_SilentDatabaseEndsTheTermSixSecondsAfterTheLastGoodStart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(10)
 		a := v.start(t, "a")
 		v.set(func() { a.slow = 500 * time.Millisecond })
@@ -35,7 +36,7 @@ func TestKeeper_SilentDatabaseEndsTheTermSixSecondsAfterTheLastGoodStart(t *test
 }
 
 func TestKeeper_AnswerAfterTheDeadlineDoesNotReviveIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(10)
 		a := v.start(t, "a")
 		pass(time.Second)
@@ -49,7 +50,7 @@ func TestKeeper_AnswerAfterTheDeadlineDoesNotReviveIt(t *testing.T) {
 }
 
 func TestKeeper_WallClockThatJumpsAheadStopsSendingAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(10)
 		var jump time.Duration
 		a := v.start(t, "a", func(c *lease.Config) {
@@ -81,7 +82,7 @@ func TestKeeper_WallClockThatJumpsAheadStopsSendingAtOnce(t *testing.T) {
 }
 
 func TestKeeper_SessionThatTheServerEndsStopsSendingAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(10)
 		a, b := v.start(t, "a"), v.start(t, "b")
 		pass(3 * time.Second)
@@ -104,7 +105,7 @@ func TestKeeper_SessionThatTheServerEndsStopsSendingAtOnce(t *testing.T) {
 // The fake server panics where two processes may send to one instance.
 func TestKeeper_ProcessThatLearnsLateThatItsSessionEndedMeetsNoOther(t *testing.T) {
 	for since := time.Duration(0); since < 400*time.Millisecond; since += 40 * time.Millisecond { // a heartbeat
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			v := newServer(1000)
 			far := v.start(t, "far")
 			v.start(t, "near")
@@ -121,7 +122,7 @@ func TestKeeper_ProcessThatLearnsLateThatItsSessionEndedMeetsNoOther(t *testing.
 }
 
 func TestKeeper_HungProcessIsEndedAfterThirtySeconds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(1000)
 		a := v.start(t, "a")
 		v.start(t, "b")
@@ -148,7 +149,7 @@ func TestKeeper_HungProcessIsEndedAfterThirtySeconds(t *testing.T) {
 func TestKeeper_WhatAHungProcessKeptIsTakenAsSoonAsItsSessionHasEnded(t *testing.T) {
 	for _, others := range []int{1, 2, 6} {
 		t.Run(fmt.Sprint(others, " others"), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				v := newServer(1000)
 				v.dying = 100 * time.Millisecond
 				hung := v.start(t, "b")
@@ -171,7 +172,7 @@ func TestKeeper_WhatAHungProcessKeptIsTakenAsSoonAsItsSessionHasEnded(t *testing
 }
 
 func TestKeeper_WhatIsFreeDoesNotWaitForAProcessThatHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(1000)
 		hung, dies := v.start(t, "a"), v.start(t, "b")
 		v.start(t, "c")
@@ -200,7 +201,7 @@ func TestKeeper_WhatIsFreeDoesNotWaitForAProcessThatHangs(t *testing.T) {
 }
 
 func TestKeeper_OlderSessionOfTheSameProcessIsEndedAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(100)
 		old := v.start(t, "a")
 		pass(time.Second)
@@ -235,7 +236,7 @@ type wild struct{ *session }
 func (wild) Acquired(context.Context, []int32) error { panic("a defect") }
 
 func TestKeeper_HandlerThatPanicsEndsRunAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(3)
 		s := v.start(t, "a", func(c *lease.Config) { c.Handler = wild{c.Session.(*session)} })
 		pass(time.Second)

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/fedsender/fedsender/lease"
+	"github.com/fedsender/fedsender/test/bubble"
 )
 
 // journal is a log that can be read while it is written.
@@ -34,7 +34,7 @@ func (j *journal) count(words string) int {
 func (j *journal) keep(c *lease.Config) { c.Log = slog.New(slog.NewTextHandler(j, nil)) }
 
 func TestKeeper_SaysOnceThatASaveKeepsTheSessionBusy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v, said := newServer(10), &journal{}
 		a := v.start(t, "a", said.keep)
 		for spell := range 2 {
@@ -52,7 +52,7 @@ func TestKeeper_SaysOnceThatASaveKeepsTheSessionBusy(t *testing.T) {
 }
 
 func TestKeeper_SaysNowAndThenThatASessionIsToldToEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v, said := newServer(10), &journal{}
 		for i := range 2 {
 			v.start(t, fmt.Sprint("p", i), said.keep)

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/fedsender/fedsender/lease"
+	"github.com/fedsender/fedsender/test/bubble"
 )
 
 // worker is a Handler of instances of which the first so many always have work.
@@ -34,7 +34,7 @@ func (w *worker) Waiting(own []int32) map[int32]time.Time {
 
 func TestKeeper_TurnsAreBoundedByHowManyHaveWork(t *testing.T) {
 	const instances, locks, busy = 1000, 100, 250
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(instances)
 		w := &worker{busy: busy, last: map[int32]time.Time{}}
 		s := v.start(t, "a", func(c *lease.Config) {
@@ -75,7 +75,7 @@ func TestKeeper_TurnsAreBoundedByHowManyHaveWork(t *testing.T) {
 }
 
 func TestKeeper_WhoHasWorkIsHeldBeforeTheOthers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(1000)
 		w := &worker{busy: 80, last: map[int32]time.Time{}}
 		s := v.start(t, "a", func(c *lease.Config) {
@@ -120,7 +120,7 @@ func (f *filled) Lock(ctx context.Context, ids []int32) ([]int32, error) {
 }
 
 func TestKeeper_FullLockTableIsFilledByHalves(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(20000)
 		f := &filled{room: 8500}
 		s := v.start(t, "a", func(c *lease.Config) {

@@ -7,10 +7,10 @@ import (
 	"math"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/fedsender/fedsender/lease"
+	"github.com/fedsender/fedsender/test/bubble"
 )
 
 // weigh publishes weights as the first process would.
@@ -33,7 +33,7 @@ func (v *server) moves() (n int) {
 }
 
 func TestKeeper_WeightsReachEveryProcessAndNothingIsWithoutAHolder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(1200)
 		for i := range 4 {
 			v.start(t, fmt.Sprint("p", i))
@@ -72,7 +72,7 @@ func TestKeeper_WeightsReachEveryProcessAndNothingIsWithoutAHolder(t *testing.T)
 }
 
 func TestKeeper_WeightsThatCantBeReadChangeNothingUntilTheyCan(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(100)
 		var broken atomic.Bool
 		var asked atomic.Int64
@@ -127,7 +127,7 @@ func TestWeights_WhatNobodyCanDealOutIsUnfit(t *testing.T) {
 }
 
 func TestKeeper_PlansWithNoWeightsThatItCouldNotShow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(100)
 		v.weigh(5, 1)
 		a := v.start(t, "a")
@@ -146,7 +146,7 @@ func TestKeeper_PlansWithNoWeightsThatItCouldNotShow(t *testing.T) {
 }
 
 func TestKeeper_LimitIsKnownToAllAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newServer(3000)
 		v.start(t, "b")
 		v.start(t, "c")

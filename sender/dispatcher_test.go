@@ -10,6 +10,7 @@ import (
 	"github.com/sourcegraph/conc/panics"
 
 	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/test/bubble"
 	"github.com/fedsender/fedsender/worker"
 )
 
@@ -28,7 +29,7 @@ type stage struct {
 // onStage runs f with a stage that has instances 1 to n at the cursor 10, where the head is too.
 func onStage(t *testing.T, n int32, f func(s *stage)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := &stage{t: t, sent: map[int32][]int64{}}
 		s.dispatcher = newDispatcher(Config{MaxInFlight: 10, MaxInFlightPerInstance: 4}, s.post, func(r *panics.Recovered) { t.Error(r) })
 		var ctx context.Context

@@ -2,12 +2,12 @@ package sender
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/test/bubble"
 )
 
 func TestSpread_FiftyProcessesComeBackOverASecondAndOneAtOnce(t *testing.T) {
@@ -36,7 +36,7 @@ func TestNextRetry_GrowsToItsBound(t *testing.T) {
 }
 
 func TestSignal_EndsARestAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var s signal
 		began := time.Now()
 		done := make(chan struct{})

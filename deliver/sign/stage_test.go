@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/fedsender/fedsender/test/bubble"
 )
 
 // slow is a backend that signs when it is told to, and notes what it is given.
@@ -89,7 +91,7 @@ func (a *crowd) all(count int) {
 }
 
 func TestStage_LetsNoMoreSignThanThereAreTurns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		backend := &slow{goOn: make(chan struct{})}
 		a := newCrowd(t, NewStage(backend, 2, nil))
 		for i := range 10 {
@@ -108,7 +110,7 @@ func TestStage_LetsNoMoreSignThanThereAreTurns(t *testing.T) {
 }
 
 func TestStage_OneForASingleServerWaitsForOneSignatureOfEachActivityAndNotForAllOfOne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		backend := &slow{goOn: make(chan struct{})}
 		a := newCrowd(t, NewStage(backend, 1, nil))
 		key := testKey(t, "ed25519") // the same for all: a community announces what its members reply
@@ -147,7 +149,7 @@ func TestStage_OneForASingleServerWaitsForOneSignatureOfEachActivityAndNotForAll
 }
 
 func TestStage_BatchHasOneKeyAndTakesFromAllActivitiesInTurn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		backend := &slow{lanes: 4, goOn: make(chan struct{})}
 		a := newCrowd(t, NewStage(backend, 1, nil))
 		one, two := testKey(t, "ed25519"), testKey(t, "rsa1024")
@@ -177,7 +179,7 @@ func TestStage_BatchHasOneKeyAndTakesFromAllActivitiesInTurn(t *testing.T) {
 }
 
 func TestStage_WhoseContextEndsLeavesTheLineAndIsNotSigned(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		backend := &slow{goOn: make(chan struct{})}
 		a := newCrowd(t, NewStage(backend, 1, nil))
 		key := testKey(t, "ed25519")
@@ -238,7 +240,7 @@ func (n *noted) SigningString() ([]byte, error) {
 }
 
 func TestStage_AsksForTheStringWhenTheTurnHasComeAndOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		backend := &slow{goOn: make(chan struct{})}
 		a := newCrowd(t, NewStage(backend, 1, nil))
 		a.sign(t.Context(), testKey(t, "ed25519"), "a", "first")
@@ -312,7 +314,7 @@ func TestStage_BackendThatPanicsOrMiscountsIsAnErrorForWhoAskedAndNoMore(t *test
 }
 
 func TestStage_TellsHowLongEachSignatureTookAndNotTheWait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var took []time.Duration
 		backend := bad(func(m [][]byte) ([][]byte, error) {
 			time.Sleep(time.Duration(len(m)) * time.Second) // the bubble's time
