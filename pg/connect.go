@@ -142,7 +142,7 @@ func describeParseError(err error) error {
 
 // Open makes a small pool for a person's commands, and one connection in it. Its error is that of [Explain]. Close the pool when done.
 func Open(ctx context.Context, cfg *pgx.ConnConfig) (*pgxpool.Pool, error) {
-	pool, err := newPool(ctx, setUp(cfg), PoolConns)
+	pool, err := newPool(ctx, setUp(cfg, setPersonLockTimeout), PoolConns)
 	if err != nil {
 		return nil, Explain(err, cfg)
 	}

@@ -37,7 +37,7 @@ func (d *diagnosis) triggers() {
 }
 
 // sourceRights names each privilege on tables of the application that a process needs and its role lacks, or that the owner
-// of the schema does, with whose rights triggers run.
+// of the schema does: views and triggers read with the owner's rights, and write nothing of the application's.
 func (d *diagnosis) sourceRights() {
 	const what = "rights on the application's tables"
 	var lacking, grants []string
@@ -53,6 +53,7 @@ func (d *diagnosis) sourceRights() {
 				union
 				select pg_get_userbyid(n.nspowner) from pg_namespace n where n.nspname = 'fedsender'
 			) u
+			where u.role = current_user or r.privilege = 'select'
 		), lacking as (
 			select string_agg(privilege, ', ' order by privilege) || ' on ' || relation as what, quote_ident(role) as role
 			from needed

@@ -1,6 +1,7 @@
 package pg_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -46,4 +47,22 @@ func TestDiagnose_InstancesThatArePausedBecauseAnotherProgramMovedTheirCursor(t 
 		from fedsender.queue_state q join fedsender.instance_health h using (instance_id) where instance_id = $1`, id))
 	execute(t, owner, `select fedsender.resume($1)`, domain)
 	require.Empty(t, finding(t, config, "moved cursors"))
+}
+
+func TestDiagnose_TheOwnerOfTheSchemaOnlyReadsTheApplicationsTables(t *testing.T) {
+	owner := migrated(t)
+	execute(t, owner, `create table public.outbox (id int)`)
+	execute(t, owner, `create or replace view fedsender.source_right as
+		select 'public.outbox'::text as relation, null::text as attribute, privilege::text from unnest(array['select', 'insert', 'update']) as privilege`)
+	migrator, sender := role(t, owner, "migrator").Config().User, role(t, owner, "sender")
+	execute(t, owner, `alter schema fedsender owner to `+migrator)
+	grant(t, owner, sender, senderGrants)
+	name := sender.Config().User
+	const what = "rights on the application's tables"
+	found := finding(t, sender.Config(), what)
+	require.Len(t, found, 1)
+	require.Equal(t, pg.Bad, found[0].Verdict)
+	require.ElementsMatch(t, []string{"grant select on public.outbox to " + migrator, "grant insert, select, update on public.outbox to " + name}, strings.Split(found[0].Mend, "; "))
+	execute(t, owner, found[0].Mend)
+	require.Equal(t, pg.OK, finding(t, sender.Config(), what)[0].Verdict)
 }

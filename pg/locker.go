@@ -26,6 +26,9 @@ const (
 	// has failed long before. 300 ms of the second that is the default leave the rest for what was done under the lock before;
 	// another deadlock_timeout is divided alike. 0 would be for ever.
 	lockPatience = `(select greatest(1, least(300, s.setting::int * 3 / 10))::text from pg_catalog.pg_settings s where s.name = 'deadlock_timeout')`
+	// setPersonLockTimeout is how long a person's command waits for a lock. Those that a sender keeps last for milliseconds; who has
+	// one for longer is named.
+	setPersonLockTimeout = `set_config('lock_timeout', '2s', false)`
 	// setLockTimeout has a session keep to it.
 	setLockTimeout = `set_config('lock_timeout', ` + lockPatience + `, false)`
 )

@@ -26,7 +26,7 @@ func TestLockTimeout_ProcessesWaitForLessThanPostgresLooksForDeadlocks(t *testin
 	people, err := pg.Open(t.Context(), config)
 	require.NoError(t, err)
 	defer people.Close()
-	require.Equal(t, "0", value[string](t, people, setting), "a person's command waits")
+	require.Equal(t, "2s", value[string](t, people, setting), "a person waits for longer, not for ever")
 
 	newPooler(t, config, true)
 	pooled, err := pg.NewPool(t.Context(), config, 1)

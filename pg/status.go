@@ -172,6 +172,10 @@ type TraceTarget struct {
 const inboxDomain = `regexp_replace(lower(substring(u from '^https?://(?:[^/?#@]*@)?([^/?#]+)')),
 	case when lower(u) like 'https:%' then ':443$' else ':80$' end, '')`
 
+// withoutUser is an inbox u without the user and password that it may name: to whoever wrote them there they are a secret.
+// What stands before the host's last @ is taken for them; where no host can be told from them, all up to the last @ of all.
+const withoutUser = `regexp_replace(regexp_replace(u, '^([^/?#]*//)?[^/?#]*@', '\1'), '^([^/?#]*//)(?![^/?#:]*(:[0-9]*)?([/?#]|$)).*@', '\1…@')`
+
 // TraceActivity finds out whom the activity with this ap_id is for and who has it. It asks who follows now, which may
 // not be who followed when the activity was made. Without such an activity it returns pgx.ErrNoRows.
 func TraceActivity(ctx context.Context, q Querier, apID string) (Trace, error) {
@@ -234,11 +238,11 @@ func traceTargets(ctx context.Context, q Querier, id int64) ([]TraceTarget, erro
 
 func unknownInboxes(ctx context.Context, q Querier, id int64) ([]string, error) {
 	rows, err := q.Query(ctx, `
-		select u
+		select `+withoutUser+`
 		from fedsender.source_activity a
 		cross join unnest(a.send_inboxes) as u
 		where a.id = $1::bigint
 			and not exists (select from fedsender.source_instance i where i.domain = `+inboxDomain+`)
-		order by u`, id)
+		order by 1`, id)
 	return collect("find inboxes of unknown servers", rows, err, pgx.RowTo[string])
 }

@@ -184,6 +184,9 @@ func (c *Config) checkNumbers() error {
 }
 
 func (c *Config) checkText() error {
+	if c.AdminToken != "" && strings.TrimSpace(c.AdminToken) == "" {
+		return wrong("SENDER_ADMIN_TOKEN", "is blank, and anybody could guess it; give it a long random value, or leave it unset")
+	}
 	if c.Name == "" || len(c.Name) > maxNameBytes || strings.ContainsFunc(c.Name, isNoNameRune) {
 		return wrong("SENDER_NAME", "must be 1 to %d printable ASCII characters without spaces, not %q", maxNameBytes, c.Name)
 	}

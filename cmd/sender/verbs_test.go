@@ -219,6 +219,7 @@ func TestTrace_SaysWhoHasItAndWhoWaitsWhy(t *testing.T) {
 	runWith(t, document("https://here.example/a/1"), environment, "enqueue", "-", "--actor", "https://here.example/u/ann",
 		"--inbox", "https://TOAD.example:443/inbox", "--inbox", "https://newt.example:8443/inbox", "--inbox", "https://new.example/inbox",
 		"--followers-of", "1").requireDone(t)
+	execute(t, conn, `update fedsender.activity set send_inboxes = send_inboxes || array['https://bob:s3cret@other.example/@bob/inbox', 'bob:s3cret@nothing', 'https://bob:s3cret/x@odd.example/']`)
 	execute(t, conn, `
 		update fedsender.queue_state set last_successful_id = 1 where instance_id = 2;
 		update fedsender.queue_state set fail_count = 5, last_retry_at = now() where instance_id = 1;
@@ -226,7 +227,8 @@ func TestTrace_SaysWhoHasItAndWhoWaitsWhy(t *testing.T) {
 		select fedsender.pause('newt.example:8443');`)
 
 	o := runProgram(t, environment, "trace", "https://here.example/a/1")
-	o.requireDone(t, "for 1 of 3 instances", "failing: 5 fails", "503 Service Unavailable", "paused", "no instance yet for the inbox https://new.example/inbox")
+	o.requireDone(t, "for 1 of 3 instances", "failing: 5 fails", "503 Service Unavailable", "paused", "no instance yet for the inbox https://new.example/inbox", "inbox https://other.example/@bob/inbox\n", "inbox nothing\n", "inbox https://…@odd.example/\n")
+	require.NotContains(t, o.out, "s3cret")
 	var trace pg.Trace
 	runProgram(t, environment, "trace", "https://here.example/a/1", "--json").decode(t, &trace)
 	settled := map[string]bool{}

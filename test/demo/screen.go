@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/mattn/go-isatty"
-	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 )
 
 const (
@@ -44,8 +44,8 @@ func newScreen(out io.Writer, fail func(error)) *screen {
 		return s
 	}
 	s.color = os.Getenv("NO_COLOR") == ""
-	size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
-	s.live = err == nil && size.Col >= minWidth && size.Row >= minHeight
+	width, height, err := term.GetSize(int(file.Fd()))
+	s.live = err == nil && width >= minWidth && height >= minHeight
 	return s
 }
 

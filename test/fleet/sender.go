@@ -61,7 +61,7 @@ func Start(o Options) (*Sender, error) {
 	s := &Sender{Name: o.Name, ended: make(chan struct{}), address: make(chan string, 1)}
 	s.command = exec.Command(o.Binary, "run")
 	s.command.Env = append(s.environment(o), o.Env...)
-	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	s.command.SysProcAttr = ownGroup()
 	dieWithParent(s.command.SysProcAttr)
 	output, err := s.command.StderrPipe()
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 )
 
 // Shell runs blocks as a person types them, one after the other: where a block changes directory or exports a variable, the
@@ -29,7 +28,7 @@ func (s *Shell) Command(ctx context.Context, text, input string) *exec.Cmd {
 	command := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", before+text+after)
 	command.Env = s.Env
 	command.Stdin = strings.NewReader(input)
-	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	command.SysProcAttr = ownSession()
 	return command
 }
 

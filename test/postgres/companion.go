@@ -90,7 +90,7 @@ func (c *Companion) Stop(signal syscall.Signal) error {
 		return nil
 	default:
 	}
-	if err := syscall.Kill(p.pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+	if err := send(p.pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return err
 	}
 	timer := time.NewTimer(10 * time.Second)
@@ -99,6 +99,6 @@ func (c *Companion) Stop(signal syscall.Signal) error {
 	case <-p.done:
 		return nil
 	case <-timer.C:
-		return errors.Join(fmt.Errorf("process %d did not end", p.pid), syscall.Kill(p.pid, syscall.SIGKILL))
+		return errors.Join(fmt.Errorf("process %d did not end", p.pid), send(p.pid, syscall.SIGKILL))
 	}
 }

@@ -12,7 +12,7 @@ import (
 func mount(dir string, size int64, owner *owner) error {
 	uid, gid := os.Geteuid(), os.Getegid()
 	if owner.credential != nil {
-		uid, gid = int(owner.credential.Uid), int(owner.credential.Gid)
+		uid, gid = int(owner.credential.uid), int(owner.credential.gid)
 	}
 	err := unix.Mount("fedsender", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("size=%d,mode=0700,uid=%d,gid=%d", size, uid, gid))
 	if errors.Is(err, unix.EPERM) {

@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 const homePattern = "fedsender-postgres-"
@@ -47,7 +45,7 @@ func newHome(owner *owner) (_ *home, err error) {
 	if h.lock, err = os.Create(h.path("lock.new")); err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(h.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := lockFile(h.lock); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
 	if err := os.Rename(h.path("lock.new"), h.path("lock")); err != nil {
@@ -88,7 +86,7 @@ func removeAbandoned(parent string) {
 			continue
 		}
 		abandoned := &home{dir: dir, lock: lock}
-		if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil || postmasterLives(abandoned.data()) {
+		if lockFile(lock) != nil || postmasterLives(abandoned.data()) {
 			_ = lock.Close()
 			continue
 		}

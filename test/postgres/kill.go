@@ -15,7 +15,7 @@ func (p *process) kill() error {
 		return nil
 	default:
 	}
-	if err := syscall.Kill(p.pid, syscall.SIGSTOP); err != nil && !errors.Is(err, syscall.ESRCH) {
+	if err := freeze(p.pid); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("kill Postgres: %w", err)
 	}
 	err := killFamily(p.pid)

@@ -7,12 +7,14 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"syscall"
 )
+
+// credential is a user by number.
+type credential struct{ uid, gid uint32 }
 
 // owner is the user whom the server runs as. The zero value is the user who runs this process.
 type owner struct {
-	credential *syscall.Credential
+	credential *credential
 }
 
 // serverOwner is nobody when this process is root's: Postgres refuses to run as root, and initdb wants a user with a
@@ -29,7 +31,7 @@ func serverOwner() (*owner, error) {
 		uid, errUID := strconv.ParseUint(found.Uid, 10, 32)
 		gid, errGID := strconv.ParseUint(found.Gid, 10, 32)
 		if errUID == nil && errGID == nil && uid != 0 {
-			return &owner{credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
+			return &owner{credential: &credential{uid: uint32(uid), gid: uint32(gid)}}, nil
 		}
 	}
 	return nil, errors.New("postgres does not run as root and there is no user nobody to run it as; start this as another user")
@@ -40,7 +42,7 @@ func (o *owner) own(path string) error {
 	if o.credential == nil {
 		return nil
 	}
-	if err := os.Chown(path, int(o.credential.Uid), int(o.credential.Gid)); err != nil {
+	if err := os.Chown(path, int(o.credential.uid), int(o.credential.gid)); err != nil {
 		return fmt.Errorf("give %s to the user of Postgres: %w", path, err)
 	}
 	return nil

@@ -46,13 +46,6 @@ type process struct {
 	group conc.WaitGroup
 }
 
-// attributes make the program end with us.
-func attributes(owner *owner) *syscall.SysProcAttr {
-	attributes := &syscall.SysProcAttr{Credential: owner.credential, Setsid: true}
-	dieWithParent(attributes, syscall.SIGQUIT)
-	return attributes
-}
-
 // startProcess starts and reaps the command from a thread of its own: the kernel sends the death signal when that
 // thread ends, and Go may end any other.
 func startProcess(cmd *exec.Cmd) (*process, error) {
@@ -136,7 +129,7 @@ func (s *Server) stop(mode StopMode) error {
 	select {
 	case <-s.process.done: // its process id may be somebody else's by now
 	default:
-		if err := syscall.Kill(s.process.pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+		if err := send(s.process.pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("stop Postgres: %w", err)
 		}
 	}

@@ -9,12 +9,12 @@ import (
 
 func dieWithParent(*syscall.SysProcAttr, syscall.Signal) {}
 
-func processLives(pid int) bool { return syscall.Kill(pid, 0) == nil }
+func processLives(pid int) bool { return send(pid, 0) == nil }
 
 func removeSegment(int32, int) {}
 
 // killFamily leaves the children to themselves: they end when they see that the postmaster is gone.
-func killFamily(parent int) error { return syscall.Kill(parent, syscall.SIGKILL) }
+func killFamily(parent int) error { return send(parent, syscall.SIGKILL) }
 
 func mount(string, int64, *owner) error {
 	return errors.New("a server with a disk of its own is for Linux only")
