@@ -62,7 +62,7 @@ func TestHandler_ServesProfilesOnlyForTheToken(t *testing.T) {
 		status, _, _ := get(t, cfg, "/debug/pprof/", authorization)
 		require.Equal(t, 401, status, "without a token nobody may")
 	}
-	cfg.Token = "t0ken"
+	cfg.Token = func() string { return "t0ken" }
 	for authorization, want := range map[string]int{
 		"": 401, "Bearer ": 401, "Bearer wrong": 401, "Bearer t0ke": 401, "Basic t0ken": 401, "t0ken": 401,
 		"Bearer t0ken": 200, "bearer t0ken": 200,

@@ -38,7 +38,7 @@ func contend(done <-chan struct{}) {
 
 func TestHandler_NotesWaitsOnlyWhileTheirProfileIsTaken(t *testing.T) {
 	cfg := config()
-	cfg.Token = "t0ken"
+	cfg.Token = func() string { return "t0ken" }
 	for _, name := range []string{"mutex", "block"} {
 		done := make(chan struct{})
 		var group conc.WaitGroup

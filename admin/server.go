@@ -29,8 +29,9 @@ const (
 // Config is what Serve needs. Addr, Metrics, Ready and Log must be set.
 type Config struct {
 	Addr    string // HOST:PORT; port 0 is a free one
-	Token   string // what opens /debug/pprof; empty: nothing does
 	Metrics *Metrics
+	// Token is what opens /debug/pprof at this moment; nil, or empty: nothing does. Several goroutines call it.
+	Token func() string
 	// Ready says in one sentence without a secret why the process can't deliver; nil: it can.
 	Ready func() error
 	// Overview is what the page shows; nil: only whether the process is ready.
@@ -120,13 +121,17 @@ func say(w http.ResponseWriter, status int, text string) {
 
 // withToken lets through who shows the token (RFC 6750, 2.1). Hashes are compared, so that the time taken tells
 // neither the token's bytes nor its length.
-func withToken(token string, next http.Handler) http.Handler {
-	want := sha256.Sum256([]byte(token))
+func withToken(token func() string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		current := ""
+		if token != nil {
+			current = token()
+		}
+		want := sha256.Sum256([]byte(current))
 		scheme, shown, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		got := sha256.Sum256([]byte(strings.TrimSpace(shown)))
 		same := subtle.ConstantTimeCompare(want[:], got[:]) == 1
-		if token == "" || !strings.EqualFold(scheme, "Bearer") || !same {
+		if current == "" || !strings.EqualFold(scheme, "Bearer") || !same {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="fedsender"`)
 			say(w, http.StatusUnauthorized, "this needs SENDER_ADMIN_TOKEN as a bearer token")
 			return

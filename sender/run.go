@@ -180,7 +180,7 @@ func (e *engine) serveAdmin(ctx context.Context) error {
 	}
 	e.metrics.Watch(e.gauges())
 	err := admin.Serve(ctx, admin.Config{
-		Addr: e.config.AdminAddr, Token: e.config.AdminToken, Metrics: e.metrics, Ready: e.ready, Log: e.log,
+		Addr: e.config.AdminAddr, Token: func() string { return e.config.AdminToken }, Metrics: e.metrics, Ready: e.ready, Log: e.log,
 		Overview:  (&overview{engine: e}).get,
 		Listening: func(addr net.Addr) { e.log.Info("serving the page, health and metrics", "address", addr.String()) },
 	})
