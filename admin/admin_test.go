@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -120,17 +121,17 @@ func TestMetrics_HaveEveryOutcomeFromTheStart(t *testing.T) {
 	for class := deliver.Delivered; class <= deliver.Canceled; class++ {
 		require.Contains(t, body, `fedsender_deliveries_total{class="`+class.String()+`"} 0`)
 	}
-	require.Contains(t, body, `fedsender_build_info{name="here-1",version="v1.2.3"} 1`)
+	require.Contains(t, body, `fedsender_build_info{goversion="`+runtime.Version()+`",name="here-1",version="v1.2.3"} 1`)
 	require.Contains(t, body, "go_goroutines")
 }
 
 func TestMetrics_CountWhatHappens(t *testing.T) {
 	cfg := config()
 	m := cfg.Metrics
-	m.Delivery(deliver.Delivered.String(), 20*time.Millisecond)
-	m.Delivery("never heard of", time.Second)
-	m.CommitToDelivery(-time.Second)
-	m.CommitToDelivery(15 * time.Millisecond)
+	m.Delivery(deliver.Delivered.String(), 20*time.Millisecond, "")
+	m.Delivery("never heard of", time.Second, "")
+	m.CommitToDelivery(-time.Second, "")
+	m.CommitToDelivery(15*time.Millisecond, "")
 	m.ActivitiesRead(4)
 	m.DeadLetters(5)
 	m.Bell()
@@ -152,7 +153,7 @@ func TestMetrics_CountWhatHappens(t *testing.T) {
 		`delivery_duration_seconds_count 2`,
 		`commit_to_delivery_seconds_bucket{le="0.001"} 1`,
 		`commit_to_delivery_seconds_bucket{le="0.02"} 2`,
-		`activities_read_total 4`, `dead_letters_total 5`,
+		`activities_read_total 4`, `deliveries_given_up_total 5`,
 		`bell_wakeups_total 1`, `poll_wakeups_total 1`, `fence_duration_seconds_count 1`,
 		`cursor_writes_total 6`, `leases_taken_total 7`, `leases_given_total 2`,
 		`lease_sessions_lost_total 1`, `database_errors_total 1`,
@@ -218,7 +219,7 @@ func BenchmarkMetrics_Delivery(b *testing.B) {
 	m := admin.NewMetrics("here", "v")
 	b.ReportAllocs()
 	for b.Loop() {
-		m.Delivery("delivered", time.Millisecond)
-		m.CommitToDelivery(time.Millisecond)
+		m.Delivery("delivered", time.Millisecond, "")
+		m.CommitToDelivery(time.Millisecond, "")
 	}
 }

@@ -3,11 +3,13 @@ package admin
 import (
 	"net/http"
 	"regexp"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 )
 
 const namespace = "fedsender"
@@ -27,12 +29,24 @@ var (
 	commitBuckets = []float64{.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400}
 	// From a server in the same room to the request time-out.
 	deliveryBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30, 60}
+	// An Ed25519 signature takes 20 µs, one of RSA-4096 on a busy processor some 10 ms.
+	signingBuckets = []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .1}
+	// A save is a round trip and up to 2,000 cursors; past 1.5 s the lease session gives up.
+	saveBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 1.5, 2.5}
 	// Most gaps of ids are closed within milliseconds, the rest is somebody's open transaction.
 	fenceBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 5, 30, 300}
 )
 
+// Native histograms beside the classic buckets, for who scrapes them: each bucket is a tenth wider than the one before,
+// which a delivery needs at most this many of; past them the resolution halves.
+const (
+	nativeFactor     = 1.1
+	nativeBuckets    = 160
+	nativeResetAfter = time.Hour
+)
+
 // Metrics counts what one process does. All its methods are safe for several goroutines and none blocks. No metric has
-// a label of an instance: there may be 30,000, and fedsender.instance_status has them.
+// a label of an instance, unless [Metrics.WatchWorst] adds a few: there may be 30,000, and fedsender.instance_status has them.
 type Metrics struct {
 	registry *prometheus.Registry
 
@@ -40,8 +54,10 @@ type Metrics struct {
 	others        *prometheus.CounterVec
 	delivery      prometheus.Histogram
 	commit        prometheus.Histogram
+	signing       prometheus.Histogram
+	saves         prometheus.Histogram
 	activities    prometheus.Counter
-	deadLetters   prometheus.Counter
+	givenUp       prometheus.Counter
 	bells         prometheus.Counter
 	polls         prometheus.Counter
 	fences        prometheus.Histogram
@@ -73,9 +89,11 @@ func NewMetrics(name, version string) *Metrics {
 	}
 	m.delivery = m.histogram("delivery_duration_seconds", "From the start of a POST to its outcome.", deliveryBuckets)
 	m.commit = m.histogram("commit_to_delivery_seconds", "From an activity's published_at to its delivery to one inbox.", commitBuckets)
+	m.signing = m.histogram("signing_duration_seconds", "How long a signature took, the wait for its turn not counted.", signingBuckets)
+	m.saves = m.histogram("cursor_save_duration_seconds", "How long writing the cursors of one save took.", saveBuckets)
 	m.fences = m.histogram("fence_duration_seconds", "How long a gap of ids held up the feed until every transaction that could fill it had ended.", fenceBuckets)
 	m.activities = m.counter("activities_read_total", "Activities read from the database.")
-	m.deadLetters = m.counter("dead_letters_total", "Deliveries given up into dead_letter by this process.")
+	m.givenUp = m.counter("deliveries_given_up_total", "Deliveries given up into dead_letter by this process.")
 	m.bells = m.counter("bell_wakeups_total", "Wake-ups by NOTIFY.")
 	m.polls = m.counter("poll_wakeups_total", "Wake-ups by the poll that found something the bell had not told.")
 	m.cursors = m.counter("cursor_writes_total", "Cursors written.")
@@ -92,7 +110,7 @@ func NewMetrics(name, version string) *Metrics {
 
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "1; the labels say what runs.",
-		ConstLabels: prometheus.Labels{"name": name, "version": version},
+		ConstLabels: prometheus.Labels{"name": name, "version": version, "goversion": runtime.Version()},
 	})
 	info.Set(1)
 	m.registry.MustRegister(info)
@@ -106,30 +124,50 @@ func (m *Metrics) counter(name, help string) prometheus.Counter {
 }
 
 func (m *Metrics) histogram(name, help string, buckets []float64) prometheus.Histogram {
-	h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets})
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: namespace, Name: name, Help: help, Buckets: buckets,
+		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: nativeBuckets, NativeHistogramMinResetDuration: nativeResetAfter,
+	})
 	m.registry.MustRegister(h)
 	return h
 }
 
-// Delivery counts one POST: the class of its outcome (the text of deliver.Class) and how long it took.
-func (m *Metrics) Delivery(class string, took time.Duration) {
+// Delivery counts one POST: the class of its outcome (the text of deliver.Class) and how long it took. trace is the id of
+// its trace, where there is one that is kept: it becomes an exemplar.
+func (m *Metrics) Delivery(class string, took time.Duration, trace string) {
 	counter, known := m.deliveries[class]
 	if !known {
 		counter = m.others.WithLabelValues("unknown")
 	}
 	counter.Inc()
-	m.delivery.Observe(took.Seconds())
+	observe(m.delivery, took, trace)
 }
 
 // CommitToDelivery counts the age of an activity at the moment that one inbox took it. A negative one, of clocks that
-// differ, counts as zero.
-func (m *Metrics) CommitToDelivery(age time.Duration) { m.commit.Observe(max(age, 0).Seconds()) }
+// differ, counts as zero. trace is as in [Metrics.Delivery].
+func (m *Metrics) CommitToDelivery(age time.Duration, trace string) {
+	observe(m.commit, max(age, 0), trace)
+}
+
+func observe(h prometheus.Histogram, took time.Duration, trace string) {
+	if trace == "" {
+		h.Observe(took.Seconds())
+		return
+	}
+	h.(prometheus.ExemplarObserver).ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": trace})
+}
+
+// Signed counts one signature.
+func (m *Metrics) Signed(took time.Duration) { m.signing.Observe(took.Seconds()) }
+
+// Saved counts one save of cursors that reached the database.
+func (m *Metrics) Saved(took time.Duration) { m.saves.Observe(took.Seconds()) }
 
 // ActivitiesRead counts rows that the feed or a catch-up read.
 func (m *Metrics) ActivitiesRead(n int) { m.activities.Add(float64(n)) }
 
 // DeadLetters counts deliveries that were given up.
-func (m *Metrics) DeadLetters(n int) { m.deadLetters.Add(float64(n)) }
+func (m *Metrics) DeadLetters(n int) { m.givenUp.Add(float64(n)) }
 
 // Bell counts a wake-up by NOTIFY.
 func (m *Metrics) Bell() { m.bells.Inc() }
@@ -167,69 +205,16 @@ func (m *Metrics) CursorsMoved(n int) { m.cursorsMoved.Add(float64(n)) }
 // SigningFault counts what libcrypto could not sign.
 func (m *Metrics) SigningFault() { m.signingFaults.Inc() }
 
-// WatchSignatures adds the signatures that were made, by who made them, and how many deliveries wait for one. Both
-// functions are asked at each scrape. Call it once.
-func (m *Metrics) WatchSignatures(made func() (byLibcrypto, byGo float64), waiting func() float64) {
-	counter := func(by string, count func() float64) prometheus.Collector {
-		return prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Namespace: namespace, Name: "signatures_total", Help: "Signatures by what made them.", ConstLabels: prometheus.Labels{"by": by},
-		}, count)
-	}
-	m.registry.MustRegister(
-		counter("libcrypto", func() float64 { library, _ := made(); return library }),
-		counter("go", func() float64 { _, inGo := made(); return inGo }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: namespace, Name: "signatures_waiting", Help: "Deliveries that have a connection and wait for their signature.",
-		}, waiting),
-	)
-}
+// Gather is for who serves the metrics beside those of a program of his own.
+func (m *Metrics) Gather() ([]*dto.MetricFamily, error) { return m.registry.Gather() }
 
-// Gauges are asked at each scrape, from several goroutines, and must answer within a second from what they know: they
-// do not ask the database. Those that are nil are left out.
-type Gauges struct {
-	Leases          func() float64 // instances held
-	InFlight        func() float64 // deliveries
-	Load            func() float64 // deliveries a second, one that is under way all the time counted as one
-	BalanceVersion  func() float64 // of the weights that the instances are shared by
-	InstancesBehind func() float64 // held instances that have something to deliver
-	Horizon         func() float64 // id up to which the feed has read
-	LagSeconds      func() float64 // age of the oldest activity that waits for an instance that takes deliveries; 0: none
-	DeadLetters     func() float64 // rows of dead_letter, in the whole database
-	// NotificationQueueUsage is the part of the server's queue that is in use, 0 to 1; commits that notify fail at 1.
-	NotificationQueueUsage func() float64
-	CacheBytes             func() float64 // activities read ahead
-	Ready                  func() float64 // 1 when /readyz says so
-}
-
-// Watch adds the gauges. Call it once.
-func (m *Metrics) Watch(g Gauges) {
-	for _, gauge := range []struct {
-		name, help string
-		ask        func() float64
-	}{
-		{"leases", "Instances that this process delivers to.", g.Leases},
-		{"in_flight", "Deliveries under way.", g.InFlight},
-		{"load", "What the held instances cost: deliveries a second, one that is under way all the time counted as one.", g.Load},
-		{"balance_version", "Version of the weights that instances are shared by; a new one moves leases.", g.BalanceVersion},
-		{"instances_behind", "Held instances that have something to deliver.", g.InstancesBehind},
-		{"horizon_id", "Id up to which this process has read all activities.", g.Horizon},
-		{"lag_seconds", "Age of the oldest activity that waits for an instance that takes deliveries.", g.LagSeconds},
-		{"dead_letters", "Rows of dead_letter, the same in every process.", g.DeadLetters},
-		{"notification_queue_usage_ratio", "Used part of the database server's notification queue; at 1 commits fail.", g.NotificationQueueUsage},
-		{"cache_bytes", "Memory of activities read ahead.", g.CacheBytes},
-		{"ready", "1 when this process can deliver.", g.Ready},
-	} {
-		if gauge.ask != nil {
-			m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: gauge.name, Help: gauge.help}, gauge.ask))
-		}
-	}
-}
-
-// Handler serves the metrics in the formats that Prometheus asks for.
+// Handler serves the metrics in the formats that Prometheus asks for; exemplars are in OpenMetrics and in its protocol
+// buffers, native histograms in the latter.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		Timeout:             scrapeTimeout,
 		MaxRequestsInFlight: 4,
 		ErrorHandling:       promhttp.ContinueOnError,
+		EnableOpenMetrics:   true,
 	})
 }

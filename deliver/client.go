@@ -77,6 +77,20 @@ type Client struct {
 	config          Config
 	signer          Signer
 	direct, proxied exchanger
+	own             *direct // that both dial by
+}
+
+// Connections counts connections, those through a proxy left out.
+type Connections struct {
+	Idle           int    // kept without a request
+	Opened, Reused uint64 // since the client was made
+}
+
+// Connections is safe for several goroutines.
+func (c *Client) Connections() Connections {
+	return Connections{
+		Idle: int(c.own.idle.count.Load()), Opened: c.own.opened.Load(), Reused: c.own.reused.Load(),
+	}
 }
 
 // NewClient checks the configuration; its error is one sentence that names the setting.
@@ -98,7 +112,7 @@ func NewClient(config Config) (*Client, error) {
 		return nil, err
 	}
 	d := newDirect(&config, roots)
-	return &Client{config: config, signer: config.Signer, direct: d, proxied: newProxied(&config, d)}, nil
+	return &Client{config: config, signer: config.Signer, direct: d, proxied: newProxied(&config, d), own: d}, nil
 }
 
 // Close closes the idle connections. Call it when no Post is running any more.

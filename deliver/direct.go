@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,6 +33,8 @@ type direct struct {
 	tlsTimeout    time.Duration
 	headerTimeout time.Duration
 	idle          *idlePool
+	opened        atomic.Uint64
+	reused        atomic.Uint64
 	lines         string // of the request's head that are always the same
 }
 
@@ -72,6 +75,9 @@ func originOf(a *attempt) origin { return origin{encrypted: a.url.Scheme == "htt
 // moment, and receivers know activities by their id.
 func (d *direct) exchange(ctx context.Context, a *attempt) (*answer, error) {
 	c, err := d.idle.take(originOf(a)), error(nil)
+	if c != nil {
+		d.reused.Add(1)
+	}
 	for kept := c != nil; ; kept = false {
 		if c == nil {
 			if c, err = d.connect(ctx, a); err != nil {
@@ -102,6 +108,7 @@ func (d *direct) connect(ctx context.Context, a *attempt) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.opened.Add(1)
 	if !o.encrypted {
 		return &conn{stream: socket, socket: socket, origin: o}, nil
 	}

@@ -53,6 +53,8 @@ type Config struct {
 	UserAgent             string         `env:"SENDER_USER_AGENT" default:"fedsender (+URL)" unit:"text" usage:"the User-Agent of the deliveries; best with your server's URL in it"`
 	Retention             time.Duration  `env:"SENDER_RETENTION" envDefault:"0" unit:"duration" usage:"delete settled activities that are older; 0: keep them"`
 
+	MetricsInstances int `env:"SENDER_METRICS_INSTANCES" envDefault:"0" unit:"instances" usage:"that /metrics names, those that are behind the longest and those that fail most; 0: none"`
+
 	Version string       // shown in process_status and metrics
 	Log     *slog.Logger // slog.Default() when nil
 }
@@ -64,6 +66,8 @@ const (
 	maxMaxInFlight = 65535
 	// maxMaxPerInstance is the limit of instance_control.max_in_flight in the database.
 	maxMaxPerInstance = 1000
+	// maxMetricsInstances keeps what Prometheus has to keep for each of them, for as long as it keeps anything, within reason.
+	maxMetricsInstances = 1000
 	// minCacheBytes holds one activity of the largest size and what is parsed of it.
 	minCacheBytes = 4 << 20
 	// maxNameBytes leaves room for the rest of an application_name, which Postgres cuts at 63 bytes.
@@ -87,6 +91,7 @@ var ranges = map[string]limits{
 	"SENDER_MAX_IN_FLIGHT":              {1, maxMaxInFlight, ""},
 	"SENDER_MAX_IN_FLIGHT_PER_INSTANCE": {1, maxMaxPerInstance, ""},
 	"SENDER_MAX_LEASES":                 {0, math.MaxInt32, "no limit"}, // an instance's id is no larger
+	"SENDER_METRICS_INSTANCES":          {0, maxMetricsInstances, "none"},
 }
 
 // ConfigError is a variable with a wrong value, or two that exclude each other.
@@ -165,6 +170,7 @@ func (c *Config) checkNumbers() error {
 		{"SENDER_MAX_IN_FLIGHT", c.MaxInFlight},
 		{"SENDER_MAX_IN_FLIGHT_PER_INSTANCE", c.MaxInFlightPerInstance},
 		{"SENDER_MAX_LEASES", c.MaxLeases},
+		{"SENDER_METRICS_INSTANCES", c.MetricsInstances},
 	} {
 		if limits := ranges[set.variable]; set.value < limits.least || set.value > limits.most {
 			return wrong(set.variable, "must be %s, not %d", limits.text(), set.value)

@@ -67,6 +67,7 @@ func TestParseConfig_NamesTheWrongVariableInOneSentence(t *testing.T) {
 		"SENDER_MAX_IN_FLIGHT":              {"many", "0", "-1", "70000"},
 		"SENDER_MAX_IN_FLIGHT_PER_INSTANCE": {"0", "1001"},
 		"SENDER_MAX_LEASES":                 {"-1"},
+		"SENDER_METRICS_INSTANCES":          {"-1", "1001", "all"},
 		"SENDER_REQUEST_TIMEOUT":            {"30", "0s", "1ms", "-1s", "forever"},
 		"SENDER_SHUTDOWN_TIMEOUT":           {"0s"},
 		"SENDER_CACHE_BYTES":                {"1", "lots", "9999999999GiB"},

@@ -90,6 +90,8 @@ type engine struct {
 	delivered atomic.Int64
 
 	deadLetters, queueUsage atomic.Uint64 // bits of a float64, for the gauges
+	gap                     atomic.Int64  // nanoseconds that a gap of ids has held up the feed, when it was last read
+	censuses                censuses
 
 	complaints sync.Map // what → *complaint
 

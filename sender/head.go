@@ -103,6 +103,7 @@ func (h *head) round(ctx context.Context, rung bool) (time.Duration, error) {
 		return 0, err
 	}
 	h.engine.read(clock())
+	h.engine.gap.Store(int64(h.feed.Stopped()))
 	if batch.Changes.Any() {
 		if err := h.engine.apply(ctx, h.feed, &batch.Changes); err != nil {
 			return 0, err // ctx has ended

@@ -19,10 +19,10 @@ func (e *engine) post(ctx context.Context, s *slot, d worker.Delivery) worker.Ou
 	o := e.client.Post(ctx, d.Inbox.URL, p.document, key.key)
 	took := time.Since(started)
 	outcome := worker.Outcome{Class: worker.Class(o.Class), Status: o.Status, RetryAfter: o.RetryAfter, Reason: o.Reason}
-	e.metrics.Delivery(o.Class.String(), took)
+	e.metrics.Delivery(o.Class.String(), took, "")
 	if outcome.Class == worker.Delivered {
 		e.delivered.Add(1)
-		e.metrics.CommitToDelivery(time.Since(d.Activity.PublishedAt))
+		e.metrics.CommitToDelivery(time.Since(d.Activity.PublishedAt), "")
 	} else if e.log.Enabled(ctx, slog.LevelDebug) {
 		e.log.Debug("delivery", "instance", e.domains([]int32{s.id}, 1), "activity", d.Activity.ID,
 			"attempt", d.Attempt, "outcome", o.Class.String(), "status", o.Status, "reason", o.Reason)

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/fedsender/fedsender/admin"
 	"github.com/fedsender/fedsender/lease"
 	"github.com/fedsender/fedsender/pg"
 	"github.com/fedsender/fedsender/worker"
@@ -133,49 +132,6 @@ func (d *dispatcher) troubles(now time.Time) (failing []trouble, c counts) {
 		}
 	}
 	return failing, c
-}
-
-// lag is the age of the oldest activity that waits for an instance which takes deliveries.
-func (d *dispatcher) lag(now time.Time) time.Duration {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	oldest := now
-	for _, s := range d.slots {
-		if s.worker.Idle() && !s.behind || s.worker.Status(now).Word != worker.WordOK {
-			continue
-		}
-		if at := s.worker.State().PublishedAt; !at.IsZero() && at.Before(oldest) {
-			oldest = at
-		}
-	}
-	return now.Sub(oldest)
-}
-
-func (e *engine) gauges() admin.Gauges {
-	number := func(f func(counts) float64) func() float64 {
-		return func() float64 { return f(e.dispatcher.count()) }
-	}
-	return admin.Gauges{
-		Load: func() float64 {
-			load, _ := e.dispatcher.load(time.Now())
-			return load
-		},
-		BalanceVersion:         e.balanceVersion,
-		Leases:                 number(func(c counts) float64 { return float64(c.slots) }),
-		InFlight:               number(func(c counts) float64 { return float64(c.inFlight) }),
-		InstancesBehind:        number(func(c counts) float64 { return float64(c.behind) }),
-		Horizon:                number(func(c counts) float64 { return float64(c.head) }),
-		LagSeconds:             func() float64 { return e.dispatcher.lag(time.Now()).Seconds() },
-		CacheBytes:             func() float64 { return float64(e.documents.WeightedSize()) },
-		DeadLetters:            func() float64 { return math.Float64frombits(e.deadLetters.Load()) },
-		NotificationQueueUsage: func() float64 { return math.Float64frombits(e.queueUsage.Load()) },
-		Ready: func() float64 {
-			if e.ready() != nil {
-				return 0
-			}
-			return 1
-		},
-	}
 }
 
 // runUpkeep deletes old rows until ctx ends.

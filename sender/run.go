@@ -178,7 +178,7 @@ func (e *engine) serveAdmin(ctx context.Context) error {
 	if e.config.AdminAddr == "" {
 		return nil
 	}
-	e.metrics.Watch(e.gauges())
+	e.watch()
 	err := admin.Serve(ctx, admin.Config{
 		Addr: e.config.AdminAddr, Token: func() string { return e.config.AdminToken }, Metrics: e.metrics, Ready: e.ready, Log: e.log,
 		Overview:  (&overview{engine: e}).get,

@@ -234,11 +234,13 @@ func (e *engine) saveSome(ctx context.Context, ids []int32, turn int) (more bool
 		return false, nil, err
 	}
 	if !v.Empty() {
+		began := time.Now()
 		saved, err := e.write(ctx, session, v)
 		if err != nil {
 			e.dispatcher.giveBack(v)
 			return false, nil, fmt.Errorf("write cursors: %w", err)
 		}
+		e.metrics.Saved(time.Since(began))
 		e.metrics.CursorsWritten(len(v.Checkpoints) + len(v.passed))
 		e.metrics.DeadLetters(len(v.Letters))
 		refused = e.dispatcher.noteSaved(v, saved)

@@ -18,7 +18,10 @@ func (e *engine) openSigner() error {
 		return err
 	}
 	e.choice = choice
-	e.stage = sign.NewStage(choice.Backend, 0, func(took time.Duration) { e.speed.signed(time.Now(), took) })
+	e.stage = sign.NewStage(choice.Backend, 0, func(took time.Duration) {
+		e.speed.signed(time.Now(), took)
+		e.metrics.Signed(took)
+	})
 	e.metrics.WatchSignatures(func() (byLibcrypto, byGo float64) {
 		library, inGo := choice.Made()
 		return float64(library), float64(inGo)

@@ -33,7 +33,6 @@ type Status struct {
 // Status is for people and metrics.
 func (w *Worker) Status(now time.Time) Status {
 	s := Status{
-		Word:         WordOK,
 		FailCount:    w.state.FailCount,
 		Window:       w.windowAt(now),
 		InFlight:     w.inFlight,
@@ -50,20 +49,35 @@ func (w *Worker) Status(now time.Time) Status {
 	if at := w.opensAt(now); at.After(now) {
 		s.NextTry = at
 	}
-	switch {
-	case now.Before(w.pausedUntil):
-		s.Word = WordPaused
-	case w.Dead(now):
-		s.Word = WordDead
-	case now.Before(w.state.NotBefore):
-		s.Word = WordThrottled
-	case w.state.FailCount > 0 && !w.state.LastSuccessAt.After(w.state.LastRetryAt):
-		s.Word = WordFailing
-	case len(w.state.Held) > 0:
-		s.Word = WordRestoring
-	}
+	s.Word = w.Word(now)
 	return s
 }
+
+// Word is that of [Worker.Status], without the cost of the rest.
+func (w *Worker) Word(now time.Time) Word {
+	switch {
+	case now.Before(w.pausedUntil):
+		return WordPaused
+	case w.Dead(now):
+		return WordDead
+	case now.Before(w.state.NotBefore):
+		return WordThrottled
+	case w.state.FailCount > 0 && !w.state.LastSuccessAt.After(w.state.LastRetryAt):
+		return WordFailing
+	case len(w.state.Held) > 0:
+		return WordRestoring
+	}
+	return WordOK
+}
+
+// Waits says whether the instance has failed, or asked for a pause, and may not be sent to yet. A pause by the operator is
+// none of these.
+func (w *Worker) Waits(now time.Time) bool {
+	return !now.Before(w.pausedUntil) && now.Before(w.opensAt(now))
+}
+
+// Failures is how often the instance failed in a row.
+func (w *Worker) Failures() int { return w.state.FailCount }
 
 // Dead says whether the instance is given up but for one probe a day: its shared inbox is gone, or there was no sign of
 // life for 3 days while its tries failed, as often as the rules say.
@@ -155,6 +169,9 @@ func (w *Worker) Idle() bool {
 
 // Cursor is that of [Worker.State], without the cost of making one.
 func (w *Worker) Cursor() int64 { return w.state.Cursor }
+
+// PublishedAt is that of [Worker.State], without the cost of making one.
+func (w *Worker) PublishedAt() time.Time { return w.state.PublishedAt }
 
 // Version changes when State has news that should be saved soon. A cursor that moves only because nothing was meant for
 // the instance is no such news: compare Cursor.
