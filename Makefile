@@ -16,8 +16,8 @@ BENCHTIME ?= 1s
 # Faults are judged by the clock, so nothing runs beside them. What runs whole servers drives a program that is built without
 # the race detector, which would watch the tests alone and double their time; most of it they wait, so they go four at a time.
 FAULTS := ./test/chaos/... ./test/deadline/... ./test/failover/...
-SERVERS := ./test/adapter/... ./test/bench/... ./test/lemmy/...
-OTHERS = $$(go list ./... | grep -vE '/test/(chaos|deadline|failover|adapter|bench|lemmy)(/|$$)')
+SERVERS := ./test/adapter/... ./test/bench/... ./test/docs/... ./test/lemmy/...
+OTHERS = $$(go list ./... | grep -vE '/test/(chaos|deadline|failover|adapter|bench|docs|lemmy)(/|$$)')
 
 .PHONY: help
 help: ## Print this list

@@ -40,6 +40,7 @@ Exit code 1 says that something was lost, out of order or refused.`,
 	cmd.Flags().BoolVar(&o.Keep, "keep", false, "go on after the verdict until Ctrl-C, to look around")
 	cmd.Flags().IntVar(&o.Activities, "activities", 0, "how many activities are written")
 	_ = cmd.Flags().MarkHidden("activities") // it is there
+	cmd.AddCommand(a.receiverCommand())
 	return cmd
 }
 

@@ -40,6 +40,16 @@ type Exchange struct {
 // Context ends when the client or the fediverse goes away.
 func (x *Exchange) Context() context.Context { return x.r.Context() }
 
+// Encrypted says whether the request came over TLS.
+func (x *Exchange) Encrypted() bool {
+	c, ok := x.r.Context().Value(connectionKey{}).(*connection)
+	if !ok {
+		return false
+	}
+	_, encrypted := c.serverName()
+	return encrypted
+}
+
 // Header is that of the answer, to be changed before Reply.
 func (x *Exchange) Header() http.Header { return x.w.Header() }
 

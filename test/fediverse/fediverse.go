@@ -37,6 +37,8 @@ type Config struct {
 	// DateWithin is how far Date may be away from the time of arrival, before or after it, as with servers that allow for
 	// clocks that are wrong (Mastodon: 12 h). At most 30 s old and not ahead when 0.
 	DateWithin time.Duration
+	// Refused is told of each request that is a [Violation], by many goroutines at once. Nil: nobody is.
+	Refused func(x *Exchange, status int, reason string)
 }
 
 // Fediverse is running. Its methods are safe for several goroutines.

@@ -78,5 +78,8 @@ func (f *Fediverse) answer(x *Exchange, instance *Instance) {
 
 func (f *Fediverse) violate(x *Exchange, reason string, status int) {
 	f.ledger.violate(x.delivery, reason)
+	if f.config.Refused != nil {
+		f.config.Refused(x, status, reason)
+	}
 	Explained(status, "text/plain", reason)(x)
 }

@@ -1,0 +1,189 @@
+package docs
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/fedsender/fedsender/test/markdown"
+)
+
+// pages are the Markdown files of the project, by their path in it.
+func pages(t *testing.T) (all []string) {
+	t.Helper()
+	ok(t, filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (entry.Name() == "node_modules" || entry.Name() == "testdata" || entry.Name() == ".git" || entry.Name() == "bin"):
+			return fs.SkipDir
+		case strings.HasSuffix(file, ".md"):
+			name, err := filepath.Rel(root, file)
+			all = append(all, filepath.ToSlash(name))
+			return err
+		}
+		return nil
+	}))
+	return all
+}
+
+// prose is a page without its blocks and what stands in backquotes.
+func prose(t *testing.T, page string) string {
+	t.Helper()
+	text, err := os.ReadFile(root + page)
+	ok(t, err)
+	var out strings.Builder
+	inside := false
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(strings.TrimSpace(line), "```") {
+			inside = !inside
+			continue
+		}
+		if !inside {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
+var (
+	code    = regexp.MustCompile("`[^`\n]*`")
+	link    = regexp.MustCompile(`\]\(\s*([^)\s]+)[^)]*\)`)
+	heading = regexp.MustCompile(`(?m)^#{1,6} +(.*?) *$`)
+	target  = regexp.MustCompile(`<a (?:id|name)="([^"]+)"`)
+)
+
+// anchors are those that GitHub makes of the headings, and those that the page makes itself.
+func anchors(text string) map[string]bool {
+	found := map[string]bool{}
+	for _, h := range heading.FindAllStringSubmatch(text, -1) {
+		words := link.ReplaceAllString(strings.ReplaceAll(h[1], "[", ""), "")
+		name := strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case unicode.IsLetter(r) || unicode.IsDigit(r) || r == '-' || r == '_':
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, words)
+		for n, unique := 1, name; ; n++ {
+			if !found[unique] {
+				found[unique] = true
+				break
+			}
+			unique = fmt.Sprintf("%s-%d", name, n)
+		}
+	}
+	for _, a := range target.FindAllStringSubmatch(text, -1) {
+		found[a[1]] = true
+	}
+	return found
+}
+
+func TestLinks_LeadSomewhere(t *testing.T) {
+	t.Parallel()
+	checked := 0
+	for _, page := range pages(t) {
+		for _, l := range link.FindAllStringSubmatch(code.ReplaceAllString(prose(t, page), ""), -1) {
+			where, anchor, _ := strings.Cut(l[1], "#")
+			if strings.Contains(where, "://") || strings.HasPrefix(where, "mailto:") {
+				continue
+			}
+			checked++
+			to := page
+			if where != "" {
+				to = path.Join(path.Dir(page), where)
+			}
+			if _, err := os.Stat(root + to); err != nil {
+				t.Errorf("%s: %s leads to nothing", page, l[1])
+				continue
+			}
+			if anchor != "" && strings.HasSuffix(to, ".md") && !anchors(prose(t, to))[anchor] {
+				t.Errorf("%s: %s leads to no heading of %s", page, l[1], to)
+			}
+		}
+	}
+	if checked < 50 {
+		t.Errorf("only %d links were looked at", checked)
+	}
+}
+
+func TestLinks_AnchorsAreThoseOfGitHub(t *testing.T) {
+	t.Parallel()
+	got := anchors("# How it `works`: a_b, c/d\n## Same\n## Same\n### [A page](x.md#y)\n<a id=\"own\"></a>\n")
+	for _, want := range []string{"how-it-works-a_b-cd", "same", "same-1", "a-page", "own"} {
+		if !got[want] {
+			t.Errorf("no %s in %v", want, got)
+		}
+	}
+}
+
+// command is the language of blocks that somebody types.
+var command = []string{"sh", "bash", "console", "sql"}
+
+// Other packages follow pages too; a page is theirs if one of their tests names it.
+func TestCommands_EachIsRunByATest(t *testing.T) {
+	t.Parallel()
+	sources := testSources(t)
+	for _, page := range pages(t) {
+		elsewhere := !strings.Contains(sources["test/docs"], page) && slices.ContainsFunc(keys(sources), func(dir string) bool {
+			return dir != "test/docs" && strings.Contains(sources[dir], `docs/`+path.Base(page)+`"`)
+		})
+		if elsewhere {
+			continue
+		}
+		blocks, err := markdown.Blocks(root + page)
+		ok(t, err)
+		for _, b := range blocks {
+			at := fmt.Sprintf("%s:%d", page, b.Line)
+			switch n := notes(b); {
+			case b.File() != "":
+				text, err := os.ReadFile(root + b.File())
+				ok(t, err)
+				if string(text) != b.Text {
+					t.Errorf("%s is not what %s says", at, b.File())
+				}
+			case len(n) == 0 && slices.Contains(command, b.Language):
+				t.Errorf("%s: nothing says how this block is tested", at)
+			case len(n) > 0 && n[0][0] == "syntax":
+				t.Logf("%s is not run: %s", at, n[0][1])
+				bash(t, at, b.Text)
+			case len(n) > 0 && !strings.Contains(sources["test/docs"], `"`+page+`"`):
+				t.Errorf("%s: no test follows this page", at)
+			}
+		}
+	}
+}
+
+// testSources are the texts of the tests by their folder.
+func testSources(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	for _, pattern := range []string{"*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go"} {
+		files, err := filepath.Glob(root + pattern)
+		ok(t, err)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			ok(t, err)
+			name, err := filepath.Rel(root, filepath.Dir(file))
+			ok(t, err)
+			texts[filepath.ToSlash(name)] += string(text)
+		}
+	}
+	return texts
+}
+
+func keys(m map[string]string) (all []string) {
+	for k := range m {
+		all = append(all, k)
+	}
+	return all
+}
