@@ -39,12 +39,12 @@ type Bells struct {
 }
 
 // Listen hears the bells until ctx ends. After it had to connect again it rings them all, because some may have been
-// missed. config must lead to the server itself, not through a transaction pooler.
-func Listen(ctx context.Context, config *pgx.ConnConfig, bells Bells, log *slog.Logger) error {
+// missed. What config returns, before each attempt to connect, must lead to the server itself, not through a transaction pooler.
+func Listen(ctx context.Context, config func() *pgx.ConnConfig, bells Bells, log *slog.Logger) error {
 	var complained time.Time // LogError is called from the one goroutine of Listen
 	listener := &pgxlisten.Listener{
 		Connect: func(ctx context.Context) (*pgx.Conn, error) {
-			conn, err := pgx.ConnectConfig(ctx, setUp(config))
+			conn, err := pgx.ConnectConfig(ctx, setUp(config()))
 			if err != nil {
 				return nil, err
 			}
@@ -56,7 +56,7 @@ func Listen(ctx context.Context, config *pgx.ConnConfig, bells Bells, log *slog.
 		LogError: func(ctx context.Context, err error) {
 			if ctx.Err() == nil && time.Since(complained) > 10*time.Second {
 				complained = time.Now()
-				log.Warn("not listening for news; looking for them instead until the connection is back", "error", Explain(err, config))
+				log.Warn("not listening for news; looking for them instead until the connection is back", "error", Explain(err, config()))
 			}
 		},
 	}

@@ -142,7 +142,7 @@ func describeParseError(err error) error {
 
 // Open makes a small pool for a person's commands, and one connection in it. Its error is that of [Explain]. Close the pool when done.
 func Open(ctx context.Context, cfg *pgx.ConnConfig) (*pgxpool.Pool, error) {
-	pool, err := newPool(ctx, setUp(cfg, setPersonLockTimeout), PoolConns)
+	pool, err := newPool(ctx, setUp(cfg, setPersonLockTimeout), PoolConns, nil)
 	if err != nil {
 		return nil, Explain(err, cfg)
 	}
@@ -154,22 +154,29 @@ func Open(ctx context.Context, cfg *pgx.ConnConfig) (*pgxpool.Pool, error) {
 }
 
 // NewPool makes the pool of a process, of at most so many connections, without one yet. Close it when done. A statement that
-// waits for a lock for longer than [lockPatience] fails: see [IsLocked].
-func NewPool(ctx context.Context, cfg *pgx.ConnConfig, conns int) (*pgxpool.Pool, error) {
-	pool, err := newPool(ctx, setUp(cfg, setLockTimeout), conns)
+// waits for a lock for longer than [lockPatience] fails: see [IsLocked]. Each connection is made with what login returns at that
+// moment, see [TakeLogin]; nil: with cfg's own.
+func NewPool(ctx context.Context, cfg *pgx.ConnConfig, conns int, login func() *pgx.ConnConfig) (*pgxpool.Pool, error) {
+	pool, err := newPool(ctx, setUp(cfg, setLockTimeout), conns, login)
 	if err != nil {
 		return nil, Explain(err, cfg)
 	}
 	return pool, nil
 }
 
-func newPool(ctx context.Context, cfg *pgx.ConnConfig, conns int) (*pgxpool.Pool, error) {
+func newPool(ctx context.Context, cfg *pgx.ConnConfig, conns int, login func() *pgx.ConnConfig) (*pgxpool.Pool, error) {
 	// Only ParseConfig makes a pool's configuration; the string keeps it from reading the environment once more.
 	config, err := pgxpool.ParseConfig("host=/ port=5432 user=x dbname=x sslmode=disable")
 	if err != nil {
 		return nil, fmt.Errorf("configure the pool: %w", err)
 	}
 	config.ConnConfig = cfg
+	if login != nil {
+		config.BeforeConnect = func(_ context.Context, cfg *pgx.ConnConfig) error {
+			TakeLogin(cfg, login())
+			return nil
+		}
+	}
 	config.MaxConns = int32(conns)
 	config.MinConns = 0
 	config.MaxConnIdleTime = poolIdle

@@ -45,7 +45,7 @@ func startProcess(t *testing.T, config *pgx.ConnConfig, id string, ids []int32) 
 	listening, deafen := context.WithCancel(t.Context())
 	nothing := func() {}
 	work.Go(func() {
-		_ = pg.Listen(listening, config, pg.Bells{Lease: p.keeper.Hear, Activity: nothing, Change: nothing, Doorbell: nothing}, quiet())
+		_ = pg.Listen(listening, func() *pgx.ConnConfig { return config }, pg.Bells{Lease: p.keeper.Hear, Activity: nothing, Change: nothing, Doorbell: nothing}, quiet())
 	})
 	t.Cleanup(func() { stop(); deafen(); work.Wait() })
 	return p

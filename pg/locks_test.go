@@ -18,7 +18,7 @@ func TestLockTimeout_ProcessesWaitForLessThanPostgresLooksForDeadlocks(t *testin
 	conn := admin(t, config.ConnString())
 	for _, c := range []struct{ deadlocks, want string }{{"1s", "300ms"}, {"10s", "300ms"}, {"100ms", "30ms"}, {"1ms", "1ms"}} {
 		execute(t, conn, `alter database `+pgx.Identifier{config.Database}.Sanitize()+` set deadlock_timeout = '`+c.deadlocks+`'`)
-		pool, err := pg.NewPool(t.Context(), config, 1)
+		pool, err := pg.NewPool(t.Context(), config, 1, nil)
 		require.NoError(t, err)
 		require.Equal(t, c.want, value[string](t, pool, setting), c.deadlocks)
 		pool.Close()
@@ -29,7 +29,7 @@ func TestLockTimeout_ProcessesWaitForLessThanPostgresLooksForDeadlocks(t *testin
 	require.Equal(t, "2s", value[string](t, people, setting), "a person waits for longer, not for ever")
 
 	newPooler(t, config, true)
-	pooled, err := pg.NewPool(t.Context(), config, 1)
+	pooled, err := pg.NewPool(t.Context(), config, 1, nil)
 	require.NoError(t, err)
 	defer pooled.Close()
 	require.Equal(t, "0", value[string](t, pooled, setting), "a pooler's session is not ours")

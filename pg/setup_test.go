@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/sourcegraph/conc"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fedsender/fedsender/pg"
@@ -37,7 +38,7 @@ func TestKeepAlive_ThePoolAndTheListenerAreDroppedAsSoonAsTheLeases(t *testing.T
 	defer stop()
 	listening.Go(func() {
 		none := func() {}
-		_ = pg.Listen(ctx, config, pg.Bells{Activity: none, Change: none, Doorbell: none, Lease: func(string) {}}, quiet())
+		_ = pg.Listen(ctx, func() *pgx.ConnConfig { return config }, pg.Bells{Activity: none, Change: none, Doorbell: none, Lease: func(string) {}}, quiet())
 	})
 	select {
 	case got := <-seen:

@@ -34,7 +34,7 @@ type peer struct {
 }
 
 func (b *bench) leaseSession(id string) *pg.LeaseSession {
-	session, err := pg.OpenLeaseSession(b.t.Context(), b.leaseConfig, id, 0, b.log)
+	session, err := pg.OpenLeaseSession(b.t.Context(), b.logins.lease.Load(), id, 0, b.log)
 	require.NoError(b.t, err)
 	b.t.Cleanup(session.Close)
 	return session

@@ -57,6 +57,9 @@ type Config struct {
 
 	Version string       // shown in process_status and metrics
 	Log     *slog.Logger // slog.Default() when nil
+
+	Reload Reload              // how Run learns of new secrets; the zero value: not at all
+	Notify func(Phase, string) // when set, is told what a service manager wants to know; see [Phase]
 }
 
 const (

@@ -32,16 +32,16 @@ type engine struct {
 	metrics *admin.Metrics
 	id      string // of this process, drawn at start
 
-	pool        *pgxpool.Pool
-	cutPool     func()        // ends its connections whatever they wait for
-	unheard     bool          // there is no connection left to listen on
-	lockReads   *rate.Limiter // of pg_locks, which every writer of the database pays
-	poolConfig  *pgx.ConnConfig
-	leaseConfig *pgx.ConnConfig
-	source      atomic.Pointer[pg.Source]    // as it was last read; set before anything runs
-	rules       atomic.Pointer[worker.Rules] // of the source
-	client      *deliver.Client              // nil until the source was read
-	speed       *speedometer
+	pool       *pgxpool.Pool
+	cutPool    func()          // ends its connections whatever they wait for
+	unheard    bool            // there is no connection left to listen on
+	lockReads  *rate.Limiter   // of pg_locks, which every writer of the database pays
+	poolConfig *pgx.ConnConfig // with the login of the start
+	logins     logins
+	source     atomic.Pointer[pg.Source]    // as it was last read; set before anything runs
+	rules      atomic.Pointer[worker.Rules] // of the source
+	client     *deliver.Client              // nil until the source was read
+	speed      *speedometer
 
 	choice     *sign.Choice // what signs
 	stage      *sign.Stage  // where requests for it wait
@@ -81,6 +81,8 @@ type engine struct {
 
 	listsChanged chan struct{}   // an entry may expire earlier than was known
 	ended        <-chan struct{} // closed when Run's ctx ends
+	pulse        pulse
+	notifying    sync.Mutex // one call of Notify at a time
 
 	left leftovers
 

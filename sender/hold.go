@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/sourcegraph/conc"
 
 	"github.com/fedsender/fedsender/deliver"
@@ -167,9 +168,12 @@ func (e *engine) listen(ctx context.Context) {
 		e.metrics.Bell()
 		e.ringHead()
 	}
-	config := e.leaseConfig.Copy()
-	config.RuntimeParams["application_name"] = "fedsender listener " + e.config.Name
-	pg.Confine(config, e.admit)
+	config := func() *pgx.ConnConfig {
+		config := e.logins.lease.Load().Copy()
+		config.RuntimeParams["application_name"] = "fedsender listener " + e.config.Name
+		pg.Confine(config, e.admit)
+		return config
+	}
 	err := pg.Listen(ctx, config, pg.Bells{Activity: rung, Change: rung, Doorbell: rung, Lease: e.hearLeases}, e.log)
 	if err != nil {
 		e.troubled(ctx, "stopped listening for news; looking for them instead", err)

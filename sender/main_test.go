@@ -185,7 +185,7 @@ func (b *bench) saved() {
 // inSession has f run while there is a lease session.
 func (b *bench) inSession(f func()) {
 	b.t.Helper()
-	session, err := pg.OpenLeaseSession(b.t.Context(), b.leaseConfig, b.id, 0, b.log)
+	session, err := pg.OpenLeaseSession(b.t.Context(), b.logins.lease.Load(), b.id, 0, b.log)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func (e *engine) open(ctx context.Context) (*pg.Feed, error) {
 	if err := e.makeRoom(ctx); err != nil {
 		return nil, err
 	}
-	if err := pg.CheckLeaseConnection(ctx, e.leaseConfig); err != nil {
+	if err := pg.CheckLeaseConnection(ctx, e.logins.lease.Load()); err != nil {
 		return nil, err
 	}
 	if err := pg.CheckTransactions(ctx, e.pool); errors.Is(err, pg.ErrStatementPooled) {
@@ -125,7 +125,7 @@ func (e *engine) makeRoom(ctx context.Context) error {
 		cost = "nobody listens for news: it is looked for instead"
 	}
 	e.log.Warn("the "+limit.String()+", which is few", "used", pg.ProcessConns, "cost", cost, "remedy", limit.Remedy())
-	smaller, err := pg.NewPool(ctx, e.poolConfig, rest)
+	smaller, err := pg.NewPool(ctx, e.poolConfig, rest, e.logins.pool.Load)
 	if err != nil {
 		return err
 	}

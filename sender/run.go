@@ -59,13 +59,14 @@ func (e *engine) run(ctx context.Context) error {
 	var services, loops conc.WaitGroup
 	defer services.Wait()
 	defer endAdmin()
+	services.Go(func() { e.runNotices(ctx, admin) })
 	services.Go(func() {
 		if err := e.serveAdmin(admin); err != nil {
 			stop(fatal{err})
 		}
 	})
 	for _, loop := range []func(context.Context){
-		head.run, (&catchup{engine: e}).run, e.dispatcher.runTimers, e.runSaves, e.runListExpiry, e.runReports, e.runUpkeep,
+		head.run, (&catchup{engine: e}).run, e.dispatcher.runTimers, e.runSaves, e.runListExpiry, e.runReports, e.runUpkeep, e.runReloads,
 	} {
 		loops.Go(func() {
 			if recovered := panics.Try(func() { loop(ctx) }); recovered != nil {
@@ -113,17 +114,20 @@ func newEngine(ctx context.Context, config Config) (*engine, error) {
 	}
 	e := &engine{
 		config: config, log: config.Log, id: rand.Text(), metrics: admin.NewMetrics(config.Name, config.Version),
-		leaseConfig: leaseConfig, speed: &speedometer{},
+		speed: &speedometer{},
 		index: targets.New(), documents: newDocuments(config.CacheBytes), keys: newKeys(), news: make(chan struct{}, 1), rewinds: make(chan chan struct{}), listsChanged: make(chan struct{}, 1),
 	}
 	if err := e.openSigner(); err != nil {
 		return nil, err
 	}
+	e.logins.pool.Store(poolConfig)
+	e.logins.lease.Store(leaseConfig)
+	e.logins.token.Store(&config.AdminToken)
 	e.poolConfig = poolConfig.Copy()
 	pg.Bound(e.poolConfig)
 	pg.Confine(e.poolConfig, e.admit)
 	e.cutPool = pg.Cuttable(ctx, e.poolConfig)
-	if e.pool, err = pg.NewPool(ctx, e.poolConfig, pg.PoolConns); err != nil {
+	if e.pool, err = pg.NewPool(ctx, e.poolConfig, pg.PoolConns, e.logins.pool.Load); err != nil {
 		e.choice.Close()
 		return nil, err
 	}
@@ -180,7 +184,7 @@ func (e *engine) serveAdmin(ctx context.Context) error {
 	}
 	e.watch()
 	err := admin.Serve(ctx, admin.Config{
-		Addr: e.config.AdminAddr, Token: func() string { return e.config.AdminToken }, Metrics: e.metrics, Ready: e.ready, Log: e.log,
+		Addr: e.config.AdminAddr, Token: func() string { return *e.logins.token.Load() }, Metrics: e.metrics, Ready: e.ready, Log: e.log,
 		Overview:  (&overview{engine: e}).get,
 		Listening: func(addr net.Addr) { e.log.Info("serving the page, health and metrics", "address", addr.String()) },
 	})

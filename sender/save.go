@@ -289,6 +289,7 @@ func (e *engine) runSaves(ctx context.Context) {
 		case <-timer.C:
 		}
 		began := time.Now()
+		e.pulse.beat()
 		if err := e.save(ctx, nil, turn); err != nil {
 			e.troubled(ctx, "could not write cursors; trying again, and sending nothing more to their instances until then", err)
 		}

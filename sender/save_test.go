@@ -42,7 +42,7 @@ func TestSave_OfAllInstancesAtOnceFitsIntoTheSession(t *testing.T) {
 	for range n {
 		b.dispatcher.addLetter(1, "https://a.example/"+time.Now().String(), "a reason of some length, as they are")
 	}
-	session, err := pg.OpenLeaseSession(t.Context(), b.leaseConfig, b.id, 0, b.log)
+	session, err := pg.OpenLeaseSession(t.Context(), b.logins.lease.Load(), b.id, 0, b.log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,8 @@ import (
 func TestOpenSession_WaitsForOthersOnlyWhenAnotherServerAnswersForOneThatFellSilent(t *testing.T) {
 	config, err := pg.ParseConfig(postgres.Database(t))
 	require.NoError(t, err)
-	e := &engine{leaseConfig: config, log: slog.New(slog.DiscardHandler), id: "opens"}
+	e := &engine{log: slog.New(slog.DiscardHandler), id: "opens"}
+	e.logins.lease.Store(config)
 	session, err := e.openSession(t.Context())
 	require.NoError(t, err)
 	here := session.ServerStart()
@@ -55,7 +56,8 @@ func TestOpenSession_WaitsForOthersOnlyWhenAnotherServerAnswersForOneThatFellSil
 func TestRewind_EndsWithTheSession(t *testing.T) {
 	config, err := pg.ParseConfig(postgres.Database(t))
 	require.NoError(t, err)
-	e := &engine{leaseConfig: config, log: slog.New(slog.DiscardHandler), id: "rewinds", rewinds: make(chan chan struct{}, 1)}
+	e := &engine{log: slog.New(slog.DiscardHandler), id: "rewinds", rewinds: make(chan chan struct{}, 1)}
+	e.logins.lease.Store(config)
 	session, err := e.openSession(t.Context())
 	require.NoError(t, err)
 	defer session.Close()

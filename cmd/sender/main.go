@@ -30,11 +30,14 @@ func main() {
 }
 
 // withSignals ends the context at the first SIGTERM or SIGINT and the program at the second, for whoever does not want
-// to wait for deliveries in flight.
+// to wait for deliveries in flight. A terminal that is closed sends SIGHUP, which means the same there.
 func withSignals(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	if isTerminal(os.Stderr) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	// Owned by the program itself: it ends with it.
 	go func() {
 		<-signals

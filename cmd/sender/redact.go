@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 )
 
 const secretMark = "(secret)"
@@ -24,12 +25,21 @@ var forms = []*regexp.Regexp{
 	regexp.MustCompile(`(?s)(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)`),
 }
 
-// redactor takes secrets out of text.
-type redactor struct{ known *strings.Replacer }
+// redactor takes secrets out of text. Its copies learn from each other.
+type redactor struct {
+	known *atomic.Pointer[strings.Replacer]
+}
 
 // newRedactor knows these values, as they are and as JSON, URLs and Go write them. A value that is also a name in the
 // open, such as password "bob" of user "bob", is not looked for.
 func newRedactor(secrets, open []string) redactor {
+	r := redactor{&atomic.Pointer[strings.Replacer]{}}
+	r.learn(secrets, open)
+	return r
+}
+
+// learn has it know these values from here on, and no others.
+func (r redactor) learn(secrets, open []string) {
 	var pairs []string
 	isOpen := map[string]bool{}
 	for _, name := range open {
@@ -46,11 +56,11 @@ func newRedactor(secrets, open []string) redactor {
 		pairs = append(pairs, secret, secretMark, url.QueryEscape(secret), secretMark, url.PathEscape(secret), secretMark,
 			strings.TrimPrefix(url.UserPassword("", secret).String(), ":"), secretMark, strings.Trim(fmt.Sprintf("%q", secret), `"`), secretMark)
 	}
-	return redactor{strings.NewReplacer(pairs...)}
+	r.known.Store(strings.NewReplacer(pairs...))
 }
 
 func (r redactor) text(text string) string {
-	text = r.known.Replace(text)
+	text = r.known.Load().Replace(text)
 	for _, form := range forms {
 		text = form.ReplaceAllString(text, "${1}"+secretMark+"${2}")
 	}

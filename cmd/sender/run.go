@@ -21,6 +21,7 @@ func (a *app) runCommand() *cobra.Command {
 		Short: "Deliver until told to stop",
 		Long: `Deliver until told to stop. SIGTERM or SIGINT lets what is in flight end, saves and gives the
 work to the other processes; a second one ends at once. Start as many as you like, anywhere.
+SIGHUP, where it is no terminal's, has passwords and tokens read again; files with them are looked at each 5 s.
 The exit code is 0 when it was told to stop, 1 if it was cut short or could not save all.
 
 A database that can't be reached within 10 s at the start ends the program with exit code 1;
@@ -48,7 +49,8 @@ func (a *app) run(ctx context.Context) error {
 			return err
 		}
 	}
-	log := newLog(a.err, config.LogFormat, config.LogLevel, a.redact())
+	redact := a.redact()
+	log := newLog(a.err, config.LogFormat, config.LogLevel, redact)
 	slog.SetDefault(log)
 	config.Log, config.Version = log, programVersion()
 	for _, name := range sender.Unknown(a.environment) {
@@ -59,6 +61,10 @@ func (a *app) run(ctx context.Context) error {
 		log.Warn(name + " is not known and does nothing; see sender run --help")
 	}
 	limitMemory(log)
+	hangups, unhear := onHangup(isTerminal(a.err))
+	defer unhear()
+	config.Reload = a.reload(redact, hangups)
+	config.Notify = newManager(log).notify
 	err = sender.Run(ctx, config)
 	if errors.Is(err, pg.ErrPooled) {
 		return misuse{pg.ErrPooled.Error()}
