@@ -2,6 +2,7 @@ package sender
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,17 +12,16 @@ import (
 
 func TestNotices_AProcessWhoseLoopsStandStillIsNotAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		heard := map[Phase]int{}
-		e := &engine{config: Config{Notify: func(phase Phase, _ string) { heard[phase]++ }}}
+		var heard [Alive + 1]atomic.Int64
+		e := &engine{config: Config{Notify: func(phase Phase, _ string) { heard[phase].Add(1) }}}
 		loops, end := context.WithCancel(t.Context())
 		all, endAll := context.WithCancel(t.Context())
 		go e.runNotices(loops, all)
-		after := func(d time.Duration) int {
-			synctest.Wait()
-			before := heard[Alive]
+		after := func(d time.Duration) int64 {
+			before := heard[Alive].Load()
 			time.Sleep(d)
 			synctest.Wait()
-			return heard[Alive] - before
+			return heard[Alive].Load() - before
 		}
 
 		e.pulse.beat()
@@ -30,11 +30,11 @@ func TestNotices_AProcessWhoseLoopsStandStillIsNotAlive(t *testing.T) {
 		require.Zero(t, after(time.Hour), "the loop of the saves has not turned")
 		e.pulse.beat()
 		require.Positive(t, after(2*pulseEvery))
-		require.Zero(t, heard[Ready], "it has no leases")
+		require.Zero(t, heard[Ready].Load(), "it has no leases")
 
 		end()
 		require.Positive(t, after(time.Minute), "it drains")
-		require.Equal(t, 1, heard[Stopping])
+		require.EqualValues(t, 1, heard[Stopping].Load())
 		endAll()
 		synctest.Wait()
 	})
