@@ -81,6 +81,9 @@ func newReader(t *testing.T, environment []string, fill ...string) *reader {
 	return r
 }
 
+// fillIn is for what is known only when there is a database.
+func (r *reader) fillIn(fill ...string) { r.fill = strings.NewReplacer(fill...) }
+
 // environmentFile is what pages call /etc/fedsender/sender.env.
 func (r *reader) environmentFile() string { return filepath.Join(r.dir, "sender.env") }
 
