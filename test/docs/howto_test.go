@@ -1,7 +1,7 @@
 package docs
 
 import (
-	"net/url"
+	"context"
 	"testing"
 
 	"github.com/fedsender/fedsender/test/fediverse"
@@ -64,10 +64,100 @@ func TestPoolers_TheSecondAddressIsEnough(t *testing.T) {
 	ok(t, err)
 	t.Cleanup(func() { ok(t, pooler.Close()) })
 	s := newSite(t, nil, nil, remote)
-	u, err := url.Parse(s.url)
-	ok(t, err)
-	s.fillIn("postgres://sender@pooler.internal:6432/app", pooler.URL(u.Path[1:]), "postgres://sender@db.internal:5432/app", s.url)
+	s.fillIn("postgres://sender@pooler.internal:6432/app", pooler.URL(s.database()), "postgres://sender@db.internal:5432/app", s.url)
 	s.follow("docs/poolers.md", nil)
 	first := s.post()
 	s.arrived(remote, first)
+}
+
+// backedUp is a site whose backup is of a moment when another.example was away, and had it all after it.
+func backedUp(t *testing.T) (s *site, first, second string, steps map[string]func()) {
+	t.Helper()
+	s = newSite(t, nil, nil, remote, another)
+	s.fillIn("app_restored", s.database()+"_restored")
+	t.Cleanup(func() { ok(t, postgres.Shared(t).DropDatabase(context.WithoutCancel(s.ctx), s.database())) })
+	s.exec(`create table note (id bigint generated always as identity primary key)`)
+	s.unit("start", "sender")
+	first = s.post()
+	s.arrived(another, first)
+	s.saved()
+	s.fedi.Instance(another).SetLink(fediverse.Down)
+	second = s.post()
+	s.arrived(remote, first, second)
+	s.until("the cursor is saved", `
+		select count(*) = 1 from fedsender.queue_state where last_successful_id = (select max(id) from fedsender.activity)`)
+	steps = map[string]func(){
+		"dumped": func() {
+			s.fedi.Instance(another).SetLink(fediverse.Up)
+			third := s.post()
+			s.exec(`select fedsender.retry_now($1)`, another)
+			s.arrived(another, first, second, third)
+			s.arrived(remote, first, second, third)
+			s.url = postgres.Shared(t).URL(s.database() + "_restored")
+		},
+		"skip": func() {},
+	}
+	return s, first, second, steps
+}
+
+func TestBackupAndRestore_WithASkipNothingIsSentTwice(t *testing.T) {
+	t.Parallel()
+	s, first, second, steps := backedUp(t)
+	s.follow("docs/backup-and-restore.md", steps)
+	after := s.post()
+	s.arrived(remote, first, second, s.sent[2], after)
+	s.arrived(another, first, second, s.sent[2], after)
+}
+
+func TestBackupAndRestore_WithoutASkipWhatWaitedIsSentAgain(t *testing.T) {
+	t.Parallel()
+	s, first, second, steps := backedUp(t)
+	s.leave = "skip"
+	delete(steps, "skip")
+	s.follow("docs/backup-and-restore.md", steps)
+	after := s.post()
+	s.arrived(remote, first, second, s.sent[2], after)
+	s.arrived(another, first, second, second, s.sent[2], after)
+}
+
+func TestMoveTheDatabase_LosesAndRepeatsNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil, nil, remote, another)
+	server, err := postgres.Start(t.Context(), postgres.Options{})
+	ok(t, err)
+	t.Cleanup(func() { ok(t, server.Close()) })
+	to, err := server.CreateDatabase(t.Context(), "app")
+	ok(t, err)
+	s.fillIn("postgres://sender@old.internal/app", s.url, "postgres://sender@new.internal/app", to)
+	s.unit("start", "sender")
+	first := s.post()
+	s.arrived(another, first)
+	s.fedi.Instance(another).SetLink(fediverse.Down)
+	second := s.post()
+	s.arrived(remote, first, second)
+	s.follow("docs/move-the-database.md", map[string]func(){"moved": func() { s.url = to }})
+	s.fedi.Instance(another).SetLink(fediverse.Up)
+	s.exec(`select fedsender.retry_now($1)`, another)
+	third := s.post()
+	s.arrived(remote, first, second, third)
+	s.arrived(another, first, second, third)
+}
+
+func TestUpgrade_LosesAndRepeatsNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil, nil, remote, another)
+	s.unit("start", "sender@1", "sender@2")
+	s.holds(2)
+	ids := []string{s.post()}
+	s.exec(`update fedsender.schema_version set version = version + 1`) // as the next release does, under processes of this one
+	ids = append(ids, s.post())
+	s.arrived(remote, ids...)
+	s.run("a process of this release that starts", "sender run", 2)
+	s.exec(`update fedsender.schema_version set version = version - 1`)
+	s.follow("docs/upgrade.md", map[string]func(){
+		"restarted": func() { ids = append(ids, s.post()) },
+	})
+	ids = append(ids, s.post())
+	s.arrived(remote, ids...)
+	s.arrived(another, ids...)
 }

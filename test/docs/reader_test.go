@@ -32,6 +32,7 @@ type reader struct {
 	terminals map[string]*terminal
 	last      string // what the last command printed
 	again     string // the last command, if it only looks
+	leave     string // the name of a step that this reader does not take
 }
 
 // terminal is one in which a command goes on.
@@ -128,6 +129,9 @@ func (r *reader) follow(page string, steps map[string]func()) {
 	for _, b := range blocks {
 		for _, n := range notes(b) {
 			at := fmt.Sprintf("%s:%d", page, b.Line)
+			if n[1] != "" && n[1] == r.leave {
+				continue
+			}
 			r.do(at, n[0], n[1], b)
 			if n[0] != "run" || n[1] == "" {
 				continue

@@ -7,7 +7,9 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"net/url"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -133,4 +135,12 @@ func (s *site) holds(processes int) {
 	s.t.Helper()
 	s.until("each process has its part", `
 		select count(distinct pid) = $1 and count(distinct instance_id) = (select count(*) from fedsender.instance) from fedsender.lease`, processes)
+}
+
+// database is the name of the one that the site uses at present.
+func (s *site) database() string {
+	s.t.Helper()
+	u, err := url.Parse(s.url)
+	ok(s.t, err)
+	return strings.TrimPrefix(u.Path, "/")
 }
