@@ -40,11 +40,12 @@ var neededOnTables = []needed{
 	{"sweep", "select,update"},
 	{"process", "select,insert,update,delete"},
 	{"balance", "select,insert,update"},
+	{"demand", "select,insert,update"},
 }
 
 var neededFunctions = []string{
 	"adopt_instances", "begin_instances", "place_cursors", "save_checkpoints", "pass_cursors", "prune",
-	"actor_of", "followers_of", "held_leases", "lag_slot", "lag_distance",
+	"actor_of", "followers_of", "held_leases", "lag_slot", "lag_distance", "autoscale_at", "note_demand",
 }
 
 // rights names each privilege that a process needs and the role lacks. It does not need any of them itself.

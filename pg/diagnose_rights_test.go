@@ -60,6 +60,7 @@ func work(ctx context.Context, conn *pgx.Conn) error {
 			_, err := pg.WriteBalance(ctx, tx, pg.Balance{Version: 1, Weights: []byte("{}")})
 			return err
 		},
+		func() error { return pg.NoteDemand(ctx, tx) },
 		func() error { _, _, err := pg.Gauges(ctx, tx); return err },
 		func() error { _, err := pg.Summary(ctx, tx); return err },
 		func() error { _, err := pg.Processes(ctx, tx); return err },

@@ -18,6 +18,7 @@ var singleRows = []singleRow{
 		on conflict (one) do nothing`},
 	{"sweep", `insert into fedsender.sweep (xid) values (pg_snapshot_xmin(pg_current_snapshot())) on conflict (one) do nothing`},
 	{"balance", restoreBalance},
+	{"autoscale_setting", `insert into fedsender.autoscale_setting default values on conflict (one) do nothing`},
 }
 
 // rows looks for tables that must have one row and have none, and at what stands in balance.

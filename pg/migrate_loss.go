@@ -43,7 +43,7 @@ func countRows(ctx context.Context, q Querier) ([]Loss, error) {
 		select c.relname
 		from pg_catalog.pg_class c
 		where c.relnamespace = (select n.oid from pg_catalog.pg_namespace n where n.nspname = 'fedsender')
-		  and c.relkind = 'r' and c.relname <> all (array['schema_version', 'balance', 'doorbell', 'feed', 'sweep'])
+		  and c.relkind = 'r' and c.relname <> all (array['schema_version', 'autoscale_setting', 'balance', 'demand', 'doorbell', 'feed', 'sweep'])
 		order by 1`)
 	tables, err := collect("list the tables", rows, err, pgx.RowTo[string])
 	if err != nil {

@@ -25,13 +25,13 @@ var sqlSections = []struct {
 	{"What the application writes", `Names and meanings here change only with a migration that says so in the changelog. Columns may be added at the end.`,
 		[]string{"actor", "instance", "follower", "activity", "domain_allow", "domain_block"}, []string{"enqueue"}},
 	{"What an operator reads and writes", `The commands and the web page use the same views and functions; psql alone is enough to run the queue.`,
-		[]string{"instance_status", "queue_summary", "process_status", "lease", "retry_schedule", "recent_error", "instance_control", "queue_state", "dead_letter"},
+		[]string{"instance_status", "queue_summary", "process_status", "lease", "retry_schedule", "recent_error", "autoscale", "autoscale_setting", "instance_control", "queue_state", "dead_letter"},
 		[]string{"pause", "resume", "retry_now", "skip_to_latest", "replay", "retry_dead_letter", "drop_dead_letter"}},
 	{"Where sender reads", `Another source of activities is supported by a folder with views of these names and columns: see [adapters](adapters.md). Nothing in the program names a table behind them.`,
 		[]string{"source", "source_activity", "source_instance", "source_follower", "source_actor", "source_domain_list", "source_queue_state", "source_right"}, []string{"actor_of", "followers_of"}},
 	{"What sender keeps for itself", `May change with any release.`,
-		[]string{"instance_health", "instance_start", "redelivery", "follower_tombstone", "change", "doorbell", "feed", "process", "balance", "sweep", "schema_version"},
-		[]string{"instance_named", "move_cursor", "adopt_instances", "begin_instances", "place_cursors", "save_checkpoints", "pass_cursors", "prune", "log_change", "may_notify", "held_leases", "lag_slot", "lag_distance"}},
+		[]string{"instance_health", "instance_start", "redelivery", "follower_tombstone", "change", "doorbell", "feed", "process", "balance", "demand", "sweep", "schema_version"},
+		[]string{"instance_named", "move_cursor", "adopt_instances", "begin_instances", "place_cursors", "save_checkpoints", "pass_cursors", "prune", "log_change", "may_notify", "held_leases", "lag_slot", "lag_distance", "process_need", "desired_replicas", "autoscale_at", "note_demand"}},
 }
 
 const sqlRoles = `## Roles

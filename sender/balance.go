@@ -44,6 +44,7 @@ func (e *engine) said(now time.Time, deliveredPerSecond float64) pg.Process {
 		p.HeavyIDs = append(p.HeavyIDs, b.id)
 		p.HeavyLoads = append(p.HeavyLoads, float32(b.load))
 	}
+	e.pressure.look(now, e.dispatcher.demand(now), e.config.MaxInFlight, &p)
 	return p
 }
 

@@ -262,12 +262,16 @@ func (d *dispatcher) serve(ch *chunk, shares []share, bodies map[int64]*worker.A
 		if s.dropped || s.draining || !s.behind || s.worker.Offered() != sh.place.at {
 			continue
 		}
+		deliveries := 0
 		for _, w := range sh.wants {
 			row := &ch.rows[w.row]
+			deliveries += len(w.inboxes)
 			if activity := bodies[row.ID]; activity != nil {
 				s.worker.Offer(worker.Job{Activity: activity, Inboxes: w.inboxes})
 			}
 		}
+		s.density.note(sh.through-sh.place.at, deliveries)
+		d.density.note(sh.through-sh.place.at, deliveries)
 		publishedAt := time.Time{}
 		if next := ch.find(sh.through + 1); next > 0 {
 			publishedAt = ch.rows[next-1].PublishedAt

@@ -44,6 +44,8 @@ type dispatcher struct {
 	hungry  map[int32]*slot
 	feed    chan struct{} // hungry is not empty, or the head moved
 	behind  int
+	arrived int64   // deliveries for those that were not behind, since the start
+	density density // of all that were behind
 	turns   turns
 	unsaved pg.Saving // what no worker remembers until it is saved
 

@@ -65,6 +65,8 @@ type engine struct {
 	// nameless says once that servers which replace each other can't be told apart.
 	nameless sync.Once
 
+	pressure pressure // belongs to runReports
+
 	saidBeyond pg.Beyond // the last time; belongs to lookBack
 
 	lastSession sessionLoss // belongs to the goroutine of holdLeases

@@ -383,6 +383,7 @@ func (d *dispatcher) offer(activity *worker.Activity, row *pg.Activity, found []
 			d.fallBehind(s)
 		} else {
 			s.worker.Offer(worker.Job{Activity: activity, Inboxes: inboxes})
+			d.arrived += int64(len(inboxes))
 			if len(found) <= few {
 				s.hurried = min(s.worker.Waiting(), maxHurried)
 			}

@@ -62,6 +62,9 @@ func (e *engine) runReports(ctx context.Context) {
 			if err := e.weigh(ctx, judge); err != nil {
 				e.troubled(ctx, "could not look at the loads of all processes; looking again in 5 s", err)
 			}
+			if err := e.noteDemand(ctx); err != nil {
+				e.troubled(ctx, "could not note how many processes are needed", err)
+			}
 		}
 	}
 }

@@ -37,6 +37,7 @@ type slot struct {
 	inFlight int
 	cutOff   bool // a delivery that was in flight ended with the leases, and may have arrived
 	meter    meter
+	density  density
 	ctx      context.Context // of the deliveries in flight
 	cancel   context.CancelFunc
 	handover *handover // is told when nothing is in flight any more

@@ -8,11 +8,14 @@
 
 {{ template "common/balance.sql" . }}
 
+{{ template "common/autoscale.sql" . }}
+
 {{ template "common/sweep.sql" . }}
 
 ---- create above / drop below ----
 
 {{ template "drop common/sweep.sql" . }}
+{{ template "drop common/autoscale.sql" . }}
 {{ template "drop common/balance.sql" . }}
 {{ template "drop common/health_cursor.sql" . }}
 {{ template "drop common/tables.sql" . }}

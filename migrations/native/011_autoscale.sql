@@ -1,0 +1,5 @@
+{{ template "common/autoscale.sql" . }}
+
+---- create above / drop below ----
+
+{{ template "drop common/autoscale.sql" . }}
