@@ -25,21 +25,23 @@ func (b Beyond) String() string {
 	return fmt.Sprintf("cursors are beyond the newest activity (id %d): if the tables came back from an older backup, nothing is sent to these instances before the ids have caught up; if the application deleted its newest rows, all is well (the sequence of the ids tells which)", b.Newest)
 }
 
+// idSequences are the sequences, and what else hangs on the table, that the ids of activities may be drawn from.
+const idSequences = `
+	select o.refobjid
+	from fedsender.source s
+	join pg_attrdef d on d.adrelid = s.activity_table
+	join pg_depend o on o.classid = 'pg_attrdef'::regclass and o.objid = d.oid and o.refclassid = 'pg_class'::regclass
+	union
+	select o.objid
+	from fedsender.source s
+	join pg_depend o on o.classid = 'pg_class'::regclass and o.refclassid = 'pg_class'::regclass and o.refobjid = s.activity_table
+	where o.deptype in ('a', 'i')`
+
 // ReadBeyond looks for them. Where there is no activity at all, they were pruned, and there are none. Rows that were deleted
 // do not matter where the sequence of the ids can be read: the next id is beyond the cursors all the same.
 func ReadBeyond(ctx context.Context, q Querier) (b Beyond, err error) {
 	err = q.QueryRow(ctx, fmt.Sprintf(`
-		with sequence as (
-			select o.refobjid as id
-			from fedsender.source s
-			join pg_attrdef d on d.adrelid = s.activity_table
-			join pg_depend o on o.classid = 'pg_attrdef'::regclass and o.objid = d.oid and o.refclassid = 'pg_class'::regclass
-			union
-			select o.objid
-			from fedsender.source s
-			join pg_depend o on o.classid = 'pg_class'::regclass and o.refclassid = 'pg_class'::regclass and o.refobjid = s.activity_table
-			where o.deptype in ('a', 'i')
-		), drawn as (
+		with sequence (id) as (%s), drawn as (
 			select case when count(*) = 1 then max(case when has_sequence_privilege(s.seqrelid, 'select, usage') then pg_sequence_last_value(s.seqrelid) end) end as id
 			from pg_sequence s
 			join sequence on sequence.id = s.seqrelid
@@ -57,7 +59,7 @@ func ReadBeyond(ctx context.Context, q Querier) (b Beyond, err error) {
 		)
 		select coalesce((select id from top), 0), coalesce((select drawn from top), false), count(*),
 			coalesce((array_agg(domain order by domain))[:%d], '{}')
-		from beyond`, shownDomains)).Scan(&b.Newest, &b.Drawn, &b.Count, &b.Domains)
+		from beyond`, idSequences, shownDomains)).Scan(&b.Newest, &b.Drawn, &b.Count, &b.Domains)
 	if err != nil {
 		return b, fmt.Errorf("look for cursors beyond the newest activity: %w", err)
 	}

@@ -12,8 +12,8 @@ const (
 )
 
 // diagnoseLease finds out whether a session is one server session for its whole life, and whether it takes the settings of
-// a lease session. It takes no lease and is not seen as a process. here is where the other connection leads to.
-func diagnoseLease(ctx context.Context, cfg *pgx.ConnConfig, here ServerID) []Finding {
+// a lease session. It takes no lease and is not seen as a process. told is told where the other connection leads to, or closed.
+func diagnoseLease(ctx context.Context, cfg *pgx.ConnConfig, told <-chan ServerID) []Finding {
 	const what = "lease connection"
 	found, err := findPooling(ctx, cfg)
 	switch {
@@ -35,6 +35,7 @@ func diagnoseLease(ctx context.Context, cfg *pgx.ConnConfig, here ServerID) []Fi
 			Mend: "set SENDER_LEASE_DATABASE_URL to a direct connection",
 		}
 	}
+	here := <-told
 	there, err := ReadServerID(ctx, conn)
 	if err == nil && here != (ServerID{}) && !there.Is(here) {
 		return append(findings, Finding{

@@ -3,7 +3,7 @@ package pg
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -62,7 +62,7 @@ func (d *diagnosis) rights() {
 			names, privileges = append(names, "instance_control"), append(privileges, privilege)
 		}
 	}
-	var missing []string
+	var missing, grants []string
 	err := d.conn.QueryRow(d.ctx, `
 		with schema as (
 			select oid from pg_namespace where nspname = 'fedsender'
@@ -81,16 +81,44 @@ func (d *diagnosis) rights() {
 			from pg_proc p
 			where p.pronamespace = (select oid from schema) and p.proname = any ($3::text[]) and not has_function_privilege(p.oid, 'execute')
 		)
-		select coalesce(array_agg(what order by place, what), '{}') from missing`, names, privileges, neededFunctions).Scan(&missing)
+		select coalesce(array_agg(what order by place, what), '{}'),
+			coalesce(array_agg('grant ' || what || ' to ' || quote_ident(current_user) order by place, what), '{}')
+		from missing`, names, privileges, neededFunctions).Scan(&missing, &grants)
 	const what = "rights"
 	switch {
 	case err != nil:
 		d.unknown(what, err)
 	case len(missing) > 0:
-		d.add(what, Bad, "the role lacks "+strings.Join(missing, "; "), "grant them (docs/sql.md, Roles: sender), or run as the owner of schema fedsender")
+		d.add(what, Bad, "the role lacks "+strings.Join(missing, "; "), strings.Join(grants, "; ")+" (all at once: docs/sql.md, Roles: sender); or run as the owner of schema fedsender")
 	default:
 		d.add(what, OK, "the role may read, write and call all that it needs", "")
 	}
+}
+
+// parts looks whether anything of the schema was dropped or changed.
+func (d *diagnosis) parts() {
+	const what = "parts of the schema"
+	lacks, err := lacking(d.ctx, d.conn)
+	switch {
+	case err != nil:
+		d.unknown(what, err)
+	case len(lacks) > 0:
+		d.add(what, Bad, "these were dropped or changed: fedsender."+firstOf(partsOf(lacks)),
+			"run: sender migrate, which makes views again; what is missing after that must come from a backup of schema fedsender")
+	default:
+		d.add(what, OK, "each is there", "")
+	}
+}
+
+// partsOf are the tables, views and functions that the lines of the contract are about.
+func partsOf(lines []string) (names []string) {
+	for _, line := range lines {
+		name := line[:strings.IndexAny(line+".", ".( ")]
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // schema tells whether there is one to look into, though it may be of another version.
@@ -119,9 +147,15 @@ func (d *diagnosis) schema() bool {
 func (d *diagnosis) unknown(what string, err error) {
 	says, mend := "can't be found out: "+Sentence(err), "mend what the server says"
 	if IsTimeout(err) {
-		says, mend = fmt.Sprintf("no answer in %s", checkLimit), "see pg_stat_activity for what it waits for"
-		if l, found := findLocker(context.WithoutCancel(d.ctx), d.cfg); found {
-			says, mend = says+": "+l.says(), l.mend()
+		says, mend = "no answer in time", "see pg_stat_activity for what it waits for"
+		if !d.looked {
+			d.looked = true
+			if l, found := findLocker(context.WithoutCancel(d.ctx), d.cfg); found {
+				d.blocker = &l
+			}
+		}
+		if d.blocker != nil {
+			says, mend = says+": "+d.blocker.says(), d.blocker.mend()
 		}
 	}
 	d.add(what, Bad, says, mend)

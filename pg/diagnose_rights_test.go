@@ -154,7 +154,7 @@ func TestDiagnose_GoesOnAfterACheckThatDoesNotEnd(t *testing.T) {
 	defer execute(t, owner, `rollback`)
 	conn := owner.Config().Copy()
 	var schema, server, last pg.Finding
-	for _, f := range pg.Diagnose(t.Context(), conn, conn) {
+	for _, f := range pg.Diagnose(t.Context(), conn, conn, pg.Outside{}) {
 		switch f.What {
 		case "schema":
 			schema = f
@@ -165,7 +165,7 @@ func TestDiagnose_GoesOnAfterACheckThatDoesNotEnd(t *testing.T) {
 	}
 	require.Equal(t, pg.OK, server.Verdict)
 	require.Equal(t, pg.Bad, schema.Verdict)
-	require.Contains(t, schema.Says, "no answer in 5s: pid ")
+	require.Contains(t, schema.Says, "no answer in time: pid ")
 	require.Contains(t, schema.Says, "(psql, role postgres) holds up fedsender.schema_version (AccessExclusiveLock)")
 	require.Contains(t, schema.Mend, "select pg_terminate_backend(")
 	require.True(t, strings.HasPrefix(last.What, "lease "), "all that can be checked is: %v", last)

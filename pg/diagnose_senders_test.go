@@ -13,7 +13,7 @@ import (
 // finding is what the diagnosis says of one thing.
 func finding(t *testing.T, config *pgx.ConnConfig, what string) (found []pg.Finding) {
 	t.Helper()
-	for _, f := range pg.Diagnose(t.Context(), config, config) {
+	for _, f := range pg.Diagnose(t.Context(), config, config, pg.Outside{}) {
 		if f.What == what {
 			found = append(found, f)
 		}

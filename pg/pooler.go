@@ -68,6 +68,9 @@ func findPooling(ctx context.Context, cfg *pgx.ConnConfig) (pooling, error) {
 	return pooledBySession, err
 }
 
+// poolerRounds is how often it is looked whether a session changes: others may have just the one that would tell.
+const poolerRounds = 5
+
 // changesSession looks whether another session is given as soon as ours is taken by somebody else's transaction.
 func changesSession(ctx context.Context, conn *pgx.Conn, cfg *pgx.ConnConfig) (bool, error) {
 	other, err := pgx.ConnectConfig(ctx, cfg)
@@ -75,10 +78,21 @@ func changesSession(ctx context.Context, conn *pgx.Conn, cfg *pgx.ConnConfig) (b
 		return false, Explain(err, cfg)
 	}
 	defer other.Close(context.WithoutCancel(ctx))
-	var before, taken, after uint32
-	if err := askBackend(ctx, conn, &before); err != nil {
+	var first uint32
+	if err := askBackend(ctx, conn, &first); err != nil {
 		return false, err
 	}
+	for range poolerRounds {
+		if changes, err := changesBeside(ctx, conn, other, first); changes || err != nil {
+			return changes, err
+		}
+	}
+	return false, nil
+}
+
+// changesBeside is one look, beside a transaction of other's; before is the session of conn.
+func changesBeside(ctx context.Context, conn, other *pgx.Conn, before uint32) (bool, error) {
+	var taken, after uint32
 	tx, err := beginSoon(ctx, other)
 	if refusesTransactions(err) {
 		return true, nil

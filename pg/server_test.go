@@ -94,7 +94,7 @@ func TestServerID_IsMadeOfWhatIsLeftWhereFunctionsAreRefused(t *testing.T) {
 			require.Contains(t, found.Says, "replaced")
 			require.Equal(t, "grant execute on function "+function+" to "+name, found.Mend)
 			var ofLeases []string
-			for _, f := range pg.Diagnose(t.Context(), owner.Config(), conn.Config()) {
+			for _, f := range pg.Diagnose(t.Context(), owner.Config(), conn.Config(), pg.Outside{}) {
 				if f.What == "lease connection" {
 					ofLeases = append(ofLeases, f.Mend)
 				}

@@ -254,7 +254,7 @@ func TestDoctor_FindsWhatIsWrong(t *testing.T) {
 	verdicts := map[string]string{}
 	for _, f := range findings {
 		verdicts[f.What] = f.Verdict
-		require.Equal(t, f.Verdict == pg.OK, f.Mend == "", "%+v", f)
+		require.Equal(t, f.Verdict == pg.OK || f.Verdict == pg.Skipped, f.Mend == "", "%+v", f)
 	}
 	require.Equal(t, pg.Bad, verdicts["activity ids"])
 	require.Equal(t, pg.OK, verdicts["database"])
