@@ -80,7 +80,10 @@ func (d *direct) exchange(ctx context.Context, a *attempt) (*answer, error) {
 	}
 	for kept := c != nil; ; kept = false {
 		if c == nil {
-			if c, err = d.connect(ctx, a); err != nil {
+			began := a.trace.now()
+			c, err = d.connect(ctx, a)
+			a.trace.connected(began, err)
+			if err != nil {
 				return nil, err
 			}
 		}

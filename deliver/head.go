@@ -37,5 +37,12 @@ func (a *attempt) appendHead(b []byte, lines string) ([]byte, error) {
 		b = append(append(b, "\r\n"...), line.name...)
 		b = append(append(b, ": "...), line.value...)
 	}
+	if line := a.trace.header(); line.value != "" {
+		if !isHeaderText(line.value) {
+			return b, errHeadText
+		}
+		b = append(append(b, "\r\n"...), line.name...)
+		b = append(append(b, ": "...), line.value...)
+	}
 	return append(b, "\r\n\r\n"...), nil
 }

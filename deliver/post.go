@@ -19,6 +19,11 @@ var errTimeout = errors.New("the request timed out")
 // server that can't be reached costs no signature. When ctx ends, or its gate shuts (see [WithGate]), the connection is
 // reset and the outcome is Canceled; a request that has left altogether may still have been taken.
 func (c *Client) Post(ctx context.Context, inbox string, doc *Document, key *Key) Outcome {
+	return c.PostTraced(ctx, inbox, doc, key, nil)
+}
+
+// PostTraced is [Client.Post] for who wants to know what it does meanwhile. A nil trace wants to know nothing.
+func (c *Client) PostTraced(ctx context.Context, inbox string, doc *Document, key *Key, trace *Trace) Outcome {
 	gate := gateOf(ctx)
 	if ctx.Err() != nil || gate.shut() {
 		return canceled()
@@ -30,7 +35,7 @@ func (c *Client) Post(ctx context.Context, inbox string, doc *Document, key *Key
 	timed, cancel := context.WithTimeoutCause(ctx, c.config.RequestTimeout, errTimeout)
 	defer cancel()
 	for redirects := 0; ; redirects++ {
-		a := &attempt{client: c, url: target, doc: doc, key: key, gate: gate}
+		a := &attempt{client: c, url: target, doc: doc, key: key, gate: gate, trace: trace}
 		out, location := a.do(timed)
 		if out.Status == 0 && (ctx.Err() != nil || gate.shut()) {
 			return canceled()
@@ -64,6 +69,7 @@ type attempt struct {
 	doc    *Document
 	key    *Key
 	gate   *gate
+	trace  *Trace // nil: nobody is told
 
 	proxied    bool
 	date       string       // of the last signing string

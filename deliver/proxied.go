@@ -84,6 +84,9 @@ func (a *attempt) request() *http.Request {
 	if config.SenderName != "" {
 		header["X-Fedsender-Process"] = []string{config.SenderName}
 	}
+	if line := a.trace.header(); line.value != "" {
+		header[line.name] = []string{line.value}
+	}
 	return &http.Request{
 		Method: http.MethodPost, URL: a.url, Host: a.url.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

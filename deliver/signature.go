@@ -19,7 +19,9 @@ func (a *attempt) sign(ctx context.Context) error {
 	if len(a.signed) > 0 && a.signed[0].value == a.now().Format(http.TimeFormat) {
 		return nil // the connection was replaced within the second: the same string is not signed twice
 	}
+	began := a.trace.now()
 	signature, err := a.client.signer.Sign(ctx, sign.Request{Key: a.key.private, Flow: a.doc, Message: a})
+	a.trace.signed(began, err)
 	if err != nil {
 		a.signErr = err
 		return err

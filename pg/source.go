@@ -30,6 +30,7 @@ type Activity struct {
 	AllInstances bool
 	XID          uint64 // the inserting transaction, for [Start.Older]
 	Body         string
+	Traceparent  string // W3C Trace Context, as the application wrote it; empty where only the rest was asked for
 }
 
 // activityColumns are those that decide whom an activity is for. What it costs a source to find out the rest, a million rows
@@ -43,8 +44,8 @@ var activityColumns = `id, actor_id, ` + near("published_at") + `, send_inboxes,
 // activityText is the rest. It cuts what is too long to be sent, so that a body of any size costs no memory: 1 MiB is the
 // limit, and a character more tells that it was passed. withoutText stands in its place.
 const (
-	activityText = `coalesce(key_id, ''), left(body, 1048577)`
-	withoutText  = `'', ''`
+	activityText = `coalesce(key_id, ''), left(body, 1048577), coalesce(left(traceparent, 128), '')`
+	withoutText  = `'', '', ''`
 )
 
 // near is a column of times with what is out of a time.Time's range, infinity included, brought to its ends.
@@ -55,7 +56,7 @@ func near(column string) string {
 func scanActivity(row pgx.CollectableRow) (a Activity, err error) {
 	var inboxes pgtype.FlatArray[*string]
 	var followersOf pgtype.FlatArray[*int64]
-	err = row.Scan(&a.ID, &a.ActorID, &a.PublishedAt, &inboxes, &followersOf, &a.AllInstances, &a.XID, &a.KeyID, &a.Body)
+	err = row.Scan(&a.ID, &a.ActorID, &a.PublishedAt, &inboxes, &followersOf, &a.AllInstances, &a.XID, &a.KeyID, &a.Body, &a.Traceparent)
 	a.Inboxes, a.FollowersOf = withoutNulls(inboxes), withoutNulls(followersOf)
 	return a, err
 }

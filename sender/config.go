@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/caarlos0/env/v10"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/fedsender/fedsender/deliver"
 	"github.com/fedsender/fedsender/deliver/sign"
@@ -53,10 +54,14 @@ type Config struct {
 	UserAgent             string         `env:"SENDER_USER_AGENT" default:"fedsender (+URL)" unit:"text" usage:"the User-Agent of the deliveries; best with your server's URL in it"`
 	Retention             time.Duration  `env:"SENDER_RETENTION" envDefault:"0" unit:"duration" usage:"delete settled activities that are older; 0: keep them"`
 
-	MetricsInstances int `env:"SENDER_METRICS_INSTANCES" envDefault:"0" unit:"instances" usage:"that /metrics names, those that are behind the longest and those that fail most; 0: none"`
+	SendTraceparent  bool `env:"SENDER_SEND_TRACEPARENT" envDefault:"false" unit:"true|false" usage:"deliveries whose trace is kept carry the header traceparent, for receivers of your own"`
+	MetricsInstances int  `env:"SENDER_METRICS_INSTANCES" envDefault:"0" unit:"instances" usage:"that /metrics names, those that are behind the longest and those that fail most; 0: none"`
 
 	Version string       // shown in process_status and metrics
 	Log     *slog.Logger // slog.Default() when nil
+
+	// TracerProvider makes the tracer of the deliveries; nil: there are no traces. It is not shut down.
+	TracerProvider trace.TracerProvider
 
 	Reload Reload              // how Run learns of new secrets; the zero value: not at all
 	Notify func(Phase, string) // when set, is told what a service manager wants to know; see [Phase]

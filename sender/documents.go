@@ -37,6 +37,7 @@ type prepared struct {
 	document *deliver.Document
 	actorID  int64
 	keyID    string
+	route    *route // nil: not traced
 }
 
 // signingKey is an actor's key, or the reason why there is none.
@@ -121,6 +122,7 @@ func (e *engine) prepare(ctx context.Context, row *pg.Activity) (activity *worke
 	if err != nil || key.reason != "" {
 		return nil, key.reason, err
 	}
+	p.route = e.tracing.activity(ctx, row)
 	e.documents.Set(row.ID, p)
 	return p.activity, "", nil
 }
@@ -232,5 +234,9 @@ func (e *engine) loadDocument(ctx context.Context, id int64) (*prepared, error) 
 	if len(rows) == 0 {
 		return nil, errGone
 	}
-	return build(&rows[0])
+	p, err := build(&rows[0])
+	if err == nil {
+		p.route = e.tracing.activity(ctx, &rows[0])
+	}
+	return p, err
 }

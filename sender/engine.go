@@ -30,7 +30,8 @@ type engine struct {
 	config  Config
 	log     *slog.Logger
 	metrics *admin.Metrics
-	id      string // of this process, drawn at start
+	tracing *tracing // nil: off
+	id      string   // of this process, drawn at start
 
 	pool       *pgxpool.Pool
 	cutPool    func()          // ends its connections whatever they wait for

@@ -50,6 +50,7 @@ type head struct {
 	disarms time.Time
 	recent  memory // of what was read last
 
+	reading  *reading  // the last one, for traces; nil where those are off
 	mendedAt time.Time // end of the last load because the application's tables had changed
 }
 
@@ -98,7 +99,9 @@ func (h *head) round(ctx context.Context, rung bool) (time.Duration, error) {
 	if err := h.engine.refresh(ctx); err != nil {
 		return 0, err // ctx has ended
 	}
+	h.reading = h.engine.tracing.reading()
 	batch, err := h.feed.Read(ctx)
+	h.reading.end()
 	if err != nil {
 		return 0, err
 	}
@@ -110,7 +113,7 @@ func (h *head) round(ctx context.Context, rung bool) (time.Duration, error) {
 		}
 	}
 	h.engine.changesApplied.Store(&batch.Changes.Snapshot)
-	if err := h.offer(ctx, &batch); err != nil {
+	if err := h.offer(h.reading.within(ctx), &batch); err != nil {
 		return 0, err // ctx has ended
 	}
 	h.recent.add(batch.Activities)
@@ -154,10 +157,12 @@ func (h *head) offer(ctx context.Context, batch *pg.Batch) error {
 	count := 0
 	for i := range batch.Activities {
 		row := &batch.Activities[i]
+		began := e.tracing.now()
 		found, err := e.find(ctx, row)
 		if err != nil {
 			return err
 		}
+		h.reading.found(row.ID, len(found), began)
 		if len(found) > 0 {
 			wanted = append(wanted, finding{row, found})
 			count += len(found)

@@ -16,13 +16,15 @@ func (e *engine) post(ctx context.Context, s *slot, d worker.Delivery) worker.Ou
 		return e.undocumented(ctx, err)
 	}
 	started := time.Now()
-	o := e.client.Post(ctx, d.Inbox.URL, p.document, key.key)
+	span := e.tracing.delivery(ctx, p.route, e.index, s.id, &d, started)
+	o := e.client.PostTraced(ctx, d.Inbox.URL, p.document, key.key, span.phases())
 	took := time.Since(started)
+	span.end(s.id, o)
 	outcome := worker.Outcome{Class: worker.Class(o.Class), Status: o.Status, RetryAfter: o.RetryAfter, Reason: o.Reason}
-	e.metrics.Delivery(o.Class.String(), took, "")
+	e.metrics.Delivery(o.Class.String(), took, span.traceID())
 	if outcome.Class == worker.Delivered {
 		e.delivered.Add(1)
-		e.metrics.CommitToDelivery(time.Since(d.Activity.PublishedAt), "")
+		e.metrics.CommitToDelivery(time.Since(d.Activity.PublishedAt), span.traceID())
 	} else if e.log.Enabled(ctx, slog.LevelDebug) {
 		e.log.Debug("delivery", "instance", e.domains([]int32{s.id}, 1), "activity", d.Activity.ID,
 			"attempt", d.Attempt, "outcome", o.Class.String(), "status", o.Status, "reason", o.Reason)

@@ -113,7 +113,7 @@ func newEngine(ctx context.Context, config Config) (*engine, error) {
 		}
 	}
 	e := &engine{
-		config: config, log: config.Log, id: rand.Text(), metrics: admin.NewMetrics(config.Name, config.Version),
+		config: config, log: config.Log, id: rand.Text(), metrics: admin.NewMetrics(config.Name, config.Version), tracing: newTracing(config),
 		speed: &speedometer{},
 		index: targets.New(), documents: newDocuments(config.CacheBytes), keys: newKeys(), news: make(chan struct{}, 1), rewinds: make(chan chan struct{}), listsChanged: make(chan struct{}, 1),
 	}

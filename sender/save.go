@@ -243,6 +243,7 @@ func (e *engine) saveSome(ctx context.Context, ids []int32, turn int) (more bool
 		e.metrics.Saved(time.Since(began))
 		e.metrics.CursorsWritten(len(v.Checkpoints) + len(v.passed))
 		e.metrics.DeadLetters(len(v.Letters))
+		e.tracing.saved(ctx, v.slots, v.at)
 		refused = e.dispatcher.noteSaved(v, saved)
 	}
 	if ids == nil { // a part of a handover, which nobody should wait for, says no more than the next save

@@ -175,7 +175,7 @@ $$;
 comment on function fedsender.read_cursors() is 'Of each instance that has begun, what Lemmy''s table says.';
 
 create or replace view fedsender.source_activity as
-select id, ap_id, body, actor_id, key_id, published_at, send_inboxes, send_followers_of, send_all_instances, xid
+select id, ap_id, body, actor_id, key_id, published_at, send_inboxes, send_followers_of, send_all_instances, xid, null::text as traceparent
 from fedsender.read_activities();
 
 create or replace view fedsender.source_instance as
@@ -197,6 +197,7 @@ from fedsender.read_domain_lists();
 {{ template "common/queue_state.sql" . }}
 
 {{ template "common/source_comments.sql" . }}
+{{ template "common/source_comments_2.sql" . }}
 {{ template "common/source_function_comments.sql" . }}
 
 ---- create above / drop below ----

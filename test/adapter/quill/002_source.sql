@@ -31,7 +31,8 @@ select letter_no as id, url as ap_id, document::text as body, author_no as actor
   also_to as send_inboxes,
   case when to_subscribers then array[author_no] else '{}' end as send_followers_of,
   to_everyone as send_all_instances,
-  {{ template "common/xid.sql" . }} as xid
+  {{ template "common/xid.sql" . }} as xid,
+  null::text as traceparent
 from quill.letter;
 
 create view fedsender.source_instance as
@@ -52,6 +53,7 @@ from quill.shunned;
 
 {{ template "common/queue_state.sql" . }}
 {{ template "common/source_comments.sql" . }}
+{{ template "common/source_comments_2.sql" . }}
 {{ template "common/lookups.sql" . }}
 
 ---- create above / drop below ----
