@@ -152,7 +152,7 @@ func (d *dispatcher) look(s *slot, now time.Time) {
 		return
 	}
 	d.enqueue(s)
-	if !s.closing && s.behind && !s.hungry && s.worker.Room(now) > 0 {
+	if !s.closing && s.behind && !s.hungry && s.worker.Hungry(now) {
 		s.hungry = true
 		d.hungry[s.id] = s
 		d.ring()

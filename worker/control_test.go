@@ -303,6 +303,45 @@ func TestRoom_IsForTheWindowAndALookAhead(t *testing.T) {
 	t.Error("room never ends")
 }
 
+func TestHungry_IsWhoHasHalfOfTheLookAheadLeft(t *testing.T) {
+	i := newInstance(t, worker.State{})
+	next := int64(1)
+	for i.Room(i.now) > 0 {
+		i.offer(next)
+		next++
+	}
+	for !i.Hungry(i.now) {
+		if i.Waiting() <= 16 {
+			t.Fatalf("not hungry with %d that wait, and room for %d", i.Waiting(), i.Room(i.now))
+		}
+		d, _ := i.Next(i.now)
+		i.done(d, delivered)
+	}
+	if i.Waiting() != 16 {
+		t.Errorf("hungry with %d that wait", i.Waiting())
+	}
+	i.PauseUntil(i.now.Add(time.Hour))
+	if i.Hungry(i.now) {
+		t.Error("hungry while paused")
+	}
+}
+
+func TestHungry_IsWhoIsDownAndHasNothingToTry(t *testing.T) {
+	i := newInstance(t, worker.State{FailCount: 1, LastRetryAt: start})
+	if !i.Hungry(i.now) {
+		t.Error("not hungry without anything")
+	}
+	i.offer(1)
+	if i.Hungry(i.now) {
+		t.Error("hungry although there is one to try")
+	}
+	i.sleep()
+	i.try(1, failed)
+	if !i.Hungry(i.now) {
+		t.Error("not hungry where another job could tell whether the instance fails or the job")
+	}
+}
+
 func TestRoom_OfAnInstanceThatIsDownStaysSmall(t *testing.T) {
 	i := newInstance(t, worker.State{FailCount: 1, LastRetryAt: start})
 	next := int64(1)

@@ -164,10 +164,23 @@ func (w *Worker) Pass(id int64, publishedAt time.Time) {
 // Room is how many more jobs it wants. It is 0 while held ones are not restored, while paused, and when enough is kept;
 // it is small while the instance fails.
 func (w *Worker) Room(now time.Time) int {
+	room, _ := w.room(now)
+	return room
+}
+
+// Hungry says whether it has room and no more than half of what it keeps beyond the window. Who reads for it alone
+// should wait for that, so that a read brings more than what was done since the last one.
+func (w *Worker) Hungry(now time.Time) bool {
+	room, fresh := w.room(now)
+	return room > 0 && fresh <= w.limits.MaxPending/2
+}
+
+// room returns with Room how many deliveries are kept that were not tried yet and might be.
+func (w *Worker) room(now time.Time) (room, fresh int) {
 	if len(w.state.Held) > 0 || now.Before(w.pausedUntil) {
-		return 0
+		return 0, 0
 	}
-	fresh, ready := 0, 0
+	ready := 0
 	for _, e := range w.jobs {
 		if e.blockers > 0 {
 			continue
@@ -186,12 +199,12 @@ func (w *Worker) Room(now time.Time) int {
 			most = deadUnsettled
 		}
 		if fresh > 0 || ready >= slowReady || len(w.jobs) >= min(most, w.limits.MaxUnsettled) {
-			return 0
+			return 0, fresh
 		}
-		return 1
+		return 1, fresh
 	}
 	want := w.window.size + w.limits.MaxPending - w.inFlight - fresh
-	return max(0, min(want, w.limits.MaxUnsettled-len(w.jobs)))
+	return max(0, min(want, w.limits.MaxUnsettled-len(w.jobs))), fresh
 }
 
 // RedeliveryRoom is how many more redeliveries it wants.
