@@ -107,21 +107,19 @@ func (s *stage) broadcast(id int64, instances ...int32) {
 
 // catchUp is what the catch-up does, where every activity is meant for everybody. It returns how many were behind.
 func (s *stage) catchUp() int {
-	places, end := s.takeHungry()
+	places, end := s.takeHungry(nil)
 	for _, p := range places {
-		ch := &chunk{after: p.at, through: end}
 		bodies := map[int64]*worker.Activity{}
-		sh := share{place: p, through: end}
+		sh := &share{place: p, through: end}
 		for id := p.at + 1; id <= end; id++ {
 			if len(sh.wants) == p.room {
 				sh.through = id - 1
 				break
 			}
-			sh.wants = append(sh.wants, want{len(ch.rows), []worker.Inbox{{URL: "https://a.example/inbox"}}})
-			ch.rows = append(ch.rows, *row(id))
+			sh.wants = append(sh.wants, want{id, []worker.Inbox{{URL: "https://a.example/inbox"}}})
 			bodies[id] = &worker.Activity{ID: id}
 		}
-		s.serve(ch, []share{sh}, bodies)
+		s.serve([]*share{sh}, bodies)
 	}
 	synctest.Wait()
 	return len(places)

@@ -17,7 +17,7 @@ type slot struct {
 
 	// behind: it gets its activities from the catch-up. Otherwise its position is the head, by rule and not by visit.
 	behind   bool
-	hungry   bool // on the catch-up's list
+	hungry   bool // on the catch-up's list, or taken from it and not served
 	queued   bool // in the ready queue
 	soon     bool // in the queue of those with something for few
 	hurried  int  // so many of its deliveries, the next ones, are up to one of an activity for few

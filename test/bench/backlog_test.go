@@ -185,6 +185,7 @@ type flow struct {
 	delivered int
 	passed    float64 // rows, by the mean instance
 	cpu       time.Duration
+	asked     int64 // statements
 	seen      []progress
 }
 
@@ -207,9 +208,15 @@ func (b *bench) flow(warm int, span time.Duration) flow {
 	}
 	seen := b.watch(senders[0], func(p progress) bool { return p.delivered >= warm })
 	before, passed := seen[len(seen)-1], b.passed()
+	b.countStatements()
 	seen = append(seen, b.watch(senders[0], func(p progress) bool { return p.at.Sub(before.at) >= span })...)
 	last := seen[len(seen)-1]
 	f := flow{took: last.at.Sub(before.at), delivered: last.delivered - before.delivered, passed: b.passed() - passed, cpu: last.cpu - before.cpu, seen: seen}
+	for kind, calls := range b.countStatements().calls {
+		if kind != "" { // those of the benchmark itself
+			f.asked += calls
+		}
+	}
 	if err := senders[0].Stop(b.ctx); err != nil {
 		b.tb.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func BenchmarkSkip(b *testing.B) {
 		rows = 1_000_000
 	}
 	for _, line := range lemmy.Lines {
-		for _, instances := range []int{1, 100, 1_000, 3_700} {
+		for _, instances := range []int{1, 100, 1_000, 3_700, 10_000} {
 			if line != lemmy.V019 && instances != 1_000 {
 				continue // as with the other
 			}
@@ -72,6 +72,7 @@ func BenchmarkCatchup(b *testing.B) {
 			b.ReportMetric(float64(f.delivered)/f.took.Seconds(), "deliveries/s")
 			b.ReportMetric(f.passed/f.took.Seconds(), "rows/s")
 			b.ReportMetric(float64(f.cpu.Microseconds())/float64(f.delivered), "cpu-µs/delivery")
+			b.ReportMetric(float64(f.asked)/f.took.Seconds(), "statements/s")
 			b.Log(memory(f.seen))
 		})
 	}
