@@ -148,6 +148,18 @@ func ParseDatabaseURL(environment map[string]string) (string, error) {
 	return environment["DATABASE_URL"], err
 }
 
+// ParseAdminAddr reads SENDER_ADMIN_ADDR alone. It is empty where nothing is served.
+func ParseAdminAddr(environment map[string]string) (string, error) {
+	address, set := environment["SENDER_ADMIN_ADDR"]
+	if !set {
+		return defaultAdminAddr, nil
+	}
+	if checkHostPort(address) != nil {
+		return "", wrong("SENDER_ADMIN_ADDR", "must be HOST:PORT or empty, not %q", address)
+	}
+	return address, nil
+}
+
 func (c *Config) check() error {
 	switch c.Signer {
 	case sign.Auto, sign.Libcrypto, sign.OnlyGo:

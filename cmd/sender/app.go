@@ -48,7 +48,7 @@ Start with: sender demo`,
 	root.AddCommand(
 		a.runCommand(), a.migrateCommand(), a.statusCommand(), a.doctorCommand(), a.demoCommand(),
 		a.pauseCommand(), a.resumeCommand(), a.retryCommand(), a.skipCommand(), a.replayCommand(),
-		a.deadLettersCommand(), a.traceCommand(), a.enqueueCommand(), a.versionCommand(),
+		a.deadLettersCommand(), a.traceCommand(), a.enqueueCommand(), a.versionCommand(), a.healthcheckCommand(),
 	)
 	return root
 }
