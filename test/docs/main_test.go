@@ -26,7 +26,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(fleet.Main(postgres.Tests{M: m})) }
 
 // patience is how long a test waits for what should take a second; only a broken one waits so long.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 const root = "../../"
 

@@ -58,9 +58,9 @@ func (r *terminal) text() string {
 // pairs of what a page says and what that is here.
 func newReader(t *testing.T, environment []string, fill ...string) *reader {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
 	t.Cleanup(cancel)
-	binary, err := fleet.Binary(ctx, "")
+	binary, err := fleet.Binary(context.WithoutCancel(ctx), "")
 	ok(t, err)
 	u, err := url.Parse(postgres.Shared(t).URL("postgres"))
 	ok(t, err)
