@@ -32,6 +32,8 @@ type Config struct {
 	Metrics *Metrics
 	// Token is what opens /debug/pprof at this moment; nil, or empty: nothing does. Several goroutines call it.
 	Token func() string
+	// Alive says in one sentence why only a restart can help the process; nil, or a nil function: it lives.
+	Alive func() error
 	// Ready says in one sentence without a secret why the process can't deliver; nil: it can.
 	Ready func() error
 	// Overview is what the page shows; nil: only whether the process is ready.
@@ -100,17 +102,23 @@ func Handler(cfg Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { servePage(w, r, cfg) })
 	mux.HandleFunc("GET /style.css", serveStyle)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := cfg.Ready(); err != nil {
-			say(w, http.StatusServiceUnavailable, err.Error())
-			return
-		}
-		say(w, http.StatusOK, "ok")
-	})
+	mux.HandleFunc("GET /healthz", sayHow(cfg.Alive))
+	mux.HandleFunc("GET /readyz", sayHow(cfg.Ready))
 	mux.Handle("GET /metrics", cfg.Metrics.Handler())
 	mux.Handle("/debug/pprof/", withToken(cfg.Token, profiles()))
 	return safeHeaders(mux)
+}
+
+func sayHow(is func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if is != nil {
+			if err := is(); err != nil {
+				say(w, http.StatusServiceUnavailable, err.Error())
+				return
+			}
+		}
+		say(w, http.StatusOK, "ok")
+	}
 }
 
 func say(w http.ResponseWriter, status int, text string) {

@@ -2,6 +2,7 @@ package sender
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 )
@@ -40,6 +41,14 @@ func (p *pulse) beat() {
 func (p *pulse) isFelt() bool {
 	last := p.last.Load()
 	return last == nil || time.Since(*last) < pulseWithin
+}
+
+// alive says why only a restart can help.
+func (e *engine) alive() error {
+	if e.leaving.Load() || e.pulse.isFelt() {
+		return nil
+	}
+	return fmt.Errorf("no cursor was written, nor was there a try, for more than %s: this process hangs", pulseWithin)
 }
 
 // runNotices tells Notify how the process is until ended ends. ctx is that of the loops.

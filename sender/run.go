@@ -184,7 +184,7 @@ func (e *engine) serveAdmin(ctx context.Context) error {
 	}
 	e.watch()
 	err := admin.Serve(ctx, admin.Config{
-		Addr: e.config.AdminAddr, Token: func() string { return *e.logins.token.Load() }, Metrics: e.metrics, Ready: e.ready, Log: e.log,
+		Addr: e.config.AdminAddr, Token: func() string { return *e.logins.token.Load() }, Metrics: e.metrics, Alive: e.alive, Ready: e.ready, Log: e.log,
 		Overview:  (&overview{engine: e}).get,
 		Listening: func(addr net.Addr) { e.log.Info("serving the page, health and metrics", "address", addr.String()) },
 	})
