@@ -146,7 +146,7 @@ func TestMoveTheDatabase_LosesAndRepeatsNothing(t *testing.T) {
 func TestUpgrade_LosesAndRepeatsNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil, nil, remote, another)
-	s.unit("start", "sender@1", "sender@2")
+	s.unit("start", "sender@9464", "sender@9465")
 	s.holds(2)
 	ids := []string{s.post()}
 	s.exec(`update fedsender.schema_version set version = version + 1`) // as the next release does, under processes of this one

@@ -74,7 +74,7 @@ func newReader(t *testing.T, environment []string, fill ...string) *reader {
 	ok(t, os.Mkdir(filepath.Join(dir, "units"), 0o755))
 	r := &reader{t: t, ctx: ctx, dir: dir, fill: strings.NewReplacer(fill...), terminals: map[string]*terminal{}}
 	r.shell = markdown.Shell{Dir: dir, Dirs: t.TempDir(), Env: append([]string{
-		"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + dir, "UNITS=" + filepath.Join(dir, "units"), "ENVIRONMENT=" + r.environmentFile(),
+		"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + dir, "UNITS=" + filepath.Join(dir, "units"), "URL_FILE=" + filepath.Join(dir, urlFile),
 		"PGHOST=" + u.Hostname(), "PGPORT=" + u.Port(), "PGUSER=" + u.User.Username(), "PSQLRC=/dev/null", "PAGER=", "LC_ALL=C.UTF-8",
 		"SENDER_ADMIN_ADDR=", "SENDER_LOG_FORMAT=text",
 	}, environment...)}
@@ -85,8 +85,8 @@ func newReader(t *testing.T, environment []string, fill ...string) *reader {
 // fillIn is for what is known only when there is a database.
 func (r *reader) fillIn(fill ...string) { r.fill = strings.NewReplacer(fill...) }
 
-// environmentFile is what pages call /etc/fedsender/sender.env.
-func (r *reader) environmentFile() string { return filepath.Join(r.dir, "sender.env") }
+// urlFile is where the units find DATABASE_URL: what pages call /etc/fedsender/database-url.
+const urlFile = "database-url"
 
 // end ends what still runs.
 func (r *reader) end() {
@@ -174,7 +174,7 @@ func (r *reader) do(at, what, name string, b markdown.Block) {
 
 // typed is the block as it is typed here.
 func (r *reader) typed(b markdown.Block) string {
-	text := strings.ReplaceAll(r.fill.Replace(b.Text), "/etc/fedsender/sender.env", r.environmentFile())
+	text := strings.ReplaceAll(r.fill.Replace(b.Text), "/etc/fedsender/"+urlFile, filepath.Join(r.dir, urlFile))
 	if b.Language == "sql" {
 		return "psql ${DATABASE_URL:+\"$DATABASE_URL\"} -v ON_ERROR_STOP=1 -v pem=\"${PEM:-}\" <<'END'\n" + text + "END\n"
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -51,7 +52,7 @@ func newSite(t *testing.T, environment, fill []string, domains ...string) *site 
 	})
 	environment = append([]string{"SENDER_CONNECT_TO=" + s.fedi.Addr(), "SENDER_CA_FILE=" + s.fedi.CAFile(), "DATABASE_URL=" + s.url}, environment...)
 	s.reader = newReader(t, environment, fill...)
-	ok(t, os.WriteFile(s.environmentFile(), []byte("DATABASE_URL="+s.url+"\n"), 0o600))
+	ok(t, os.WriteFile(filepath.Join(s.dir, urlFile), []byte(s.url+"\n"), 0o600))
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	ok(t, err)
 	der, err := x509.MarshalPKCS8PrivateKey(key)
