@@ -68,7 +68,7 @@ func (d *diagnosis) sayKeys(looked int, of string, without, broken []string) {
 	case looked == 0:
 		d.add("keys", Skipped, "there is no actor yet", "")
 	case d.outside.CheckKey != nil:
-		d.add("keys", OK, fmt.Sprintf("the %d actors %s can sign", looked, of), "")
+		d.add("keys", OK, fmt.Sprintf("all actors %s can sign: %d", of, looked), "")
 	}
 }
 

@@ -160,7 +160,7 @@ func healthy(t *testing.T, p *patient) {
 	require.Zero(t, o.code)
 	require.GreaterOrEqual(t, len(found), 30)
 	text := runProgram(t, p.env, "doctor")
-	text.requireDone(t, "answered over HTTPS", "the 2 actors", "version v0.0.1-test")
+	text.requireDone(t, "answered over HTTPS", "can sign: 2", "version v0.0.1-test")
 	require.NoError(t, sender.Stop(t.Context()))
 }
 

@@ -28,6 +28,7 @@ type action func(ctx context.Context, pool *pgxpool.Pool, domain string) (done, 
 func (a *app) onInstance(cmd *cobra.Command, plan func() (action, error)) *cobra.Command {
 	var asJSON bool
 	cmd.Args = arguments(1, 1)
+	cmd.ValidArgsFunction = a.completeDomain
 	cmd.RunE = verb(func(ctx context.Context, args []string) error {
 		act, err := plan()
 		if err != nil {

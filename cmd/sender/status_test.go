@@ -25,7 +25,8 @@ func TestStatus_SaysFirstWhichProcessHangs(t *testing.T) {
 		},
 	}
 	var out bytes.Buffer
-	require.NoError(t, printStatus(&out, report, time.Now()))
+	report.Problems = problems(report)
+	require.NoError(t, printStatus(&out, look{}, report, time.Now()))
 	lines := strings.Split(out.String(), "\n")
 	require.Equal(t, "Process hung has been silent for 20s; its 10 instances wait; "+
 		"the others end its session after 30 s, if their role may; to end it: select pg_terminate_backend(12)", lines[0])
@@ -45,4 +46,37 @@ func TestStatus_SaysWhoHasLockedATable(t *testing.T) {
 	execute(t, conn, `begin; lock table fedsender.instance in access exclusive mode`)
 	runProgram(t, environment, "status").requireOneLine(t, 1, "gave no answer in time: pid ",
 		"(psql, role postgres) holds up fedsender.instance (AccessExclusiveLock)", "to end it: select pg_terminate_backend(")
+}
+
+func TestStatus_SaysWhyAnInstanceIsWhereItIsAndWhatToDo(t *testing.T) {
+	url, environment := migrated(t)
+	conn := fill(t, url)
+	execute(t, conn, `
+		insert into fedsender.activity (ap_id, data, actor_id, send_all_instances, published_at) values ('a', '{}', 1, true, now() - interval '1 hour');
+		update fedsender.instance_health set last_error = '401 Unauthorized', last_http_status = 401, last_error_at = now()`)
+	for _, c := range []struct {
+		state, sql, undo string
+		why              string
+		do               []string
+	}{
+		{"lagging", `update fedsender.instance_control set max_in_flight = null`, ``, "what waits for it is up to 1h0m old; no process delivers", []string{"sender doctor", "sender skip toad.example"}},
+		{"failing", `update fedsender.queue_state set fail_count = 5, last_retry_at = now()`, `update fedsender.queue_state set fail_count = 0`,
+			"5 tries in a row failed, the last with: 401 Unauthorized", []string{"fetch the actor's key", "sender retry toad.example"}},
+		{"paused", `select fedsender.pause('toad.example'); update fedsender.instance_control set note = 'asked by mail'`, `select fedsender.resume('toad.example')`,
+			"until somebody resumes it: nothing is sent, and its cursor stands still; note: asked by mail", []string{"sender resume toad.example"}},
+		{"blocked", `insert into fedsender.domain_block (domain) values ('toad.example')`, `delete from fedsender.domain_block`, "it is blocked", []string{"change the list"}},
+		{"blocked", `insert into fedsender.domain_allow (domain) values ('frog.example')`, `delete from fedsender.domain_allow`, "there is an allow list and it is not on it", []string{"change the list"}},
+		{"dead", `update fedsender.instance_health set gone = true`, `update fedsender.instance_health set gone = false`, "its inbox is gone for good", []string{"sender retry toad.example"}},
+	} {
+		execute(t, conn, c.sql)
+		var r domainReport
+		runProgram(t, environment, "status", "toad.example", "--json").decode(t, &r)
+		require.Equal(t, c.state, r.State)
+		require.Contains(t, r.Why, c.why)
+		for _, do := range c.do {
+			require.Contains(t, strings.Join(r.Do, "; "), do)
+		}
+		runProgram(t, environment, "status", "toad.example").requireDone(t, c.why, c.do[0])
+		execute(t, conn, c.undo)
+	}
 }

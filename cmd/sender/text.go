@@ -67,6 +67,13 @@ func printJSON(w io.Writer, value any) error {
 	return encoder.Encode(value)
 }
 
+// printJSONLine prints one value on one line.
+func printJSONLine(w io.Writer, value any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
+}
+
 // count writes 1204577 as 1,204,577.
 func count(n int64) string {
 	text := strconv.FormatInt(n, 10)

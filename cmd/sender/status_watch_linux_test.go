@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sourcegraph/conc"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// terminal is a pseudo terminal of that size: the end of the program's and ours.
+func terminal(t *testing.T, columns, lines uint16) (theirs, ours *os.File) {
+	t.Helper()
+	ours, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = ours.Close() })
+	number, err := unix.IoctlGetInt(int(ours.Fd()), unix.TIOCGPTN)
+	require.NoError(t, err)
+	require.NoError(t, unix.IoctlSetPointerInt(int(ours.Fd()), unix.TIOCSPTLCK, 0))
+	theirs, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	require.NoError(t, err)
+	require.NoError(t, unix.IoctlSetWinsize(int(ours.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: columns, Row: lines}))
+	return theirs, ours
+}
+
+// onTerminal runs the program there, interrupts it once it has shown the text, and returns all that it wrote.
+func onTerminal(t *testing.T, columns uint16, environment []string, shows string, arguments ...string) string {
+	t.Helper()
+	theirs, ours := terminal(t, columns, 24)
+	cmd := command(t.Context(), environment, arguments...)
+	cmd.Env = append(cmd.Env, "TERM=xterm")
+	cmd.Stdout = theirs
+	require.NoError(t, cmd.Start())
+	require.NoError(t, theirs.Close())
+	var written strings.Builder
+	var interrupted time.Time
+	var reading conc.WaitGroup
+	reading.Go(func() {
+		part := make([]byte, 4096)
+		for {
+			n, err := ours.Read(part)
+			written.Write(part[:n])
+			if interrupted.IsZero() && strings.Contains(written.String(), shows) {
+				interrupted = time.Now()
+				_ = cmd.Process.Signal(os.Interrupt)
+			}
+			if err != nil { // EIO: the other end is closed
+				return
+			}
+		}
+	})
+	require.NoError(t, cmd.Wait(), "an interrupt is no failure")
+	reading.Wait()
+	require.Less(t, time.Since(interrupted), 2*time.Second)
+	return strings.ReplaceAll(written.String(), "\r\n", "\n")
+}
+
+func TestStatus_WatchRedrawsInPlaceAndLeavesTheLastPictureBehind(t *testing.T) {
+	url, environment := migrated(t)
+	conn := fill(t, url)
+	execute(t, conn, `
+		update fedsender.queue_state set fail_count = 5, last_retry_at = now() where instance_id = 1;
+		update fedsender.instance_health set last_error = '503 メンテナンス中です。 Service Unavailable, please try again later' where instance_id = 1;`)
+	o := onTerminal(t, 60, environment, eraseBelow, "status", "--watch")
+	require.True(t, strings.HasPrefix(o, alternateScreen), "%q", o)
+	_, after, found := strings.Cut(o, mainScreen)
+	require.True(t, found)
+	require.Contains(t, after, "toad.example")
+	require.Contains(t, o, red+"failing"+plain)
+
+	for _, width := range []uint16{44, 60, 80, 200} {
+		o := onTerminal(t, width, append(environment, "NO_COLOR=1"), "queue:", "status")
+		require.NotContains(t, o, "\x1b")
+		for line := range strings.Lines(o) {
+			require.LessOrEqual(t, columns(strings.TrimSuffix(line, "\n")), int(width), line)
+		}
+		require.Equal(t, width > 44, strings.Contains(o, "LAST ERROR"), o)
+	}
+}
+
+func TestStatus_WatchGoesOnWithoutATerminalInBlocks(t *testing.T) {
+	_, environment := migrated(t)
+	cmd := command(t.Context(), environment, "status", "--watch")
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	var said strings.Builder
+	part := make([]byte, 4096)
+	for strings.Count(said.String(), "\n--- ") < 1 { // the second block
+		n, err := out.Read(part)
+		require.NoError(t, err)
+		said.Write(part[:n])
+	}
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	_, _ = io.Copy(io.Discard, out)
+	require.NoError(t, cmd.Wait())
+	require.NotContains(t, said.String(), "\x1b")
+}
