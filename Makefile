@@ -54,6 +54,12 @@ race: ## All tests, with the race detector where Go code of the product runs in 
 	go test -race -timeout 12m -p 1 $(FAULTS)
 	go test -timeout 12m -parallel 4 $(SERVERS)
 
+.PHONY: charts
+charts: ## What is in deploy, read by Helm, Kubernetes' types, Compose and BuildKit, and by systemd; RENDER=1 writes what the chart makes
+	go -C test/deployment/charts vet .
+	go -C test/deployment/charts test -count=1 . $(if $(RENDER),-update)
+	go test -count=1 ./test/deployment
+
 .PHONY: e2e
 e2e: ## From INSERT to inbox: real Postgres, real HTTP, real signals
 	go test -count=1 -timeout 15m -p 1 -v ./test/e2e/...
