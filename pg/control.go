@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -74,59 +73,6 @@ func Enqueue(ctx context.Context, q Querier, e Enqueuing) (int64, error) {
 		select fedsender.enqueue($1::text, $2::json, $3::text, $4::text[], $5::bigint[], $6::boolean)`,
 		e.APID, string(e.Document), e.ActorAPID, orEmpty(e.Inboxes), orEmpty(e.FollowersOf), e.AllInstances).Scan(&id)
 	return id, wrap("enqueue "+e.APID, err)
-}
-
-// DeadLetter is a row of fedsender.dead_letter with the names of what its ids stand for.
-type DeadLetter struct {
-	ID         int64     `json:"id"`
-	ActivityID int64     `json:"activity_id"`
-	APID       string    `json:"ap_id,omitempty"`  // empty: the activity is gone
-	Domain     string    `json:"domain,omitempty"` // empty: it could not be prepared for anybody
-	Inbox      string    `json:"inbox,omitempty"`  // empty: all of the activity's inboxes there
-	Reason     string    `json:"reason"`
-	HTTPStatus int       `json:"http_status,omitempty"`
-	Attempts   int       `json:"attempts"`
-	FirstAt    time.Time `json:"first_at"`
-	LastAt     time.Time `json:"last_at"`
-}
-
-// DeadLetterFilter chooses dead letters; each field that is not zero must fit.
-type DeadLetterFilter struct {
-	IDs        []int64
-	Domain     string
-	ActivityID int64
-	Limit      int // 0: all
-}
-
-// DeadLetters returns those that the filter chooses, the newest first.
-func DeadLetters(ctx context.Context, q Querier, f DeadLetterFilter) ([]DeadLetter, error) {
-	rows, err := q.Query(ctx, `
-		select d.id, d.activity_id, coalesce(a.ap_id, ''), coalesce(i.domain, ''), coalesce(d.inbox, ''), d.reason,
-			coalesce(d.http_status, 0), d.attempts, d.first_at, d.last_at
-		from fedsender.dead_letter d
-		left join fedsender.source_activity a on a.id = d.activity_id
-		left join fedsender.source_instance i on i.id = d.instance_id
-		where (cardinality($1::bigint[]) = 0 or d.id = any ($1::bigint[]))
-			and ($2::text = '' or i.domain = lower($2::text))
-			and ($3::bigint = 0 or d.activity_id = $3::bigint)
-		order by d.last_at desc, d.id desc
-		limit nullif($4::bigint, 0)`, orEmpty(f.IDs), f.Domain, f.ActivityID, f.Limit)
-	return collect("list dead letters", rows, err, func(row pgx.CollectableRow) (d DeadLetter, err error) {
-		err = row.Scan(&d.ID, &d.ActivityID, &d.APID, &d.Domain, &d.Inbox, &d.Reason, &d.HTTPStatus, &d.Attempts, &d.FirstAt, &d.LastAt)
-		return d, err
-	})
-}
-
-// RetryDeadLetter tries one again, outside the order of the cursor. One that names no server can't be tried.
-func RetryDeadLetter(ctx context.Context, q Querier, id int64) error {
-	_, err := q.Exec(ctx, `select fedsender.retry_dead_letter($1::bigint)`, id)
-	return wrap(fmt.Sprintf("retry dead letter %d", id), err)
-}
-
-// DropDeadLetter gives one up for good.
-func DropDeadLetter(ctx context.Context, q Querier, id int64) error {
-	_, err := q.Exec(ctx, `select fedsender.drop_dead_letter($1::bigint)`, id)
-	return wrap(fmt.Sprintf("drop dead letter %d", id), err)
 }
 
 func wrap(what string, err error) error {

@@ -36,9 +36,8 @@ func newRoot(a *app) *cobra.Command {
 to the servers that should have them. Any number of identical processes share the work.
 
 Start with: sender demo`,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		SilenceErrors: true,
+		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return misused("%s; see %s --help", err, cmd.CommandPath())
@@ -48,8 +47,9 @@ Start with: sender demo`,
 	root.AddCommand(
 		a.runCommand(), a.migrateCommand(), a.statusCommand(), a.doctorCommand(), a.demoCommand(),
 		a.pauseCommand(), a.resumeCommand(), a.retryCommand(), a.skipCommand(), a.replayCommand(),
-		a.deadLettersCommand(), a.traceCommand(), a.enqueueCommand(), a.versionCommand(), a.healthcheckCommand(),
+		a.deadLettersCommand(), a.traceCommand(), a.enqueueCommand(), a.versionCommand(), a.healthcheckCommand(), a.manCommand(),
 	)
+	completeNoFiles(root)
 	return root
 }
 
@@ -79,6 +79,17 @@ func (a *app) addVariables(cmd *cobra.Command, names ...string) {
 		a.environment = withFlags(a.environment, flags)
 		return nil
 	}
+}
+
+// variableFlags are those flags of the command that stand for variables, by the variable.
+func variableFlags(cmd *cobra.Command) map[string]*pflag.Flag {
+	flags := map[string]*pflag.Flag{}
+	for _, v := range sender.Variables() {
+		if flag := cmd.Flags().Lookup(v.Flag); flag != nil {
+			flags[v.Name] = flag
+		}
+	}
+	return flags
 }
 
 // arguments lets through so many arguments; Use says which.

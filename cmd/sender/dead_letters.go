@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -30,8 +31,8 @@ func (a *app) deadLettersCommand() *cobra.Command {
 			return misused("dead-letters needs one of list, retry, drop")
 		},
 	}
-	cmd.AddCommand(a.listLettersCommand(), a.actOnLettersCommand("retry", "retried", "Try them again, outside the order of the queue", pg.RetryDeadLetter),
-		a.actOnLettersCommand("drop", "dropped", "Give them up for good", pg.DropDeadLetter))
+	cmd.AddCommand(a.listLettersCommand(), a.actOnLettersCommand("retry", "retried", "Try them again, outside the order of the queue", pg.RetryLetter),
+		a.actOnLettersCommand("drop", "dropped", "Give them up for good", pg.DropLetter))
 	return cmd
 }
 
@@ -46,6 +47,7 @@ func (a *app) listLettersCommand() *cobra.Command {
 		}),
 	}
 	cmd.Flags().StringVar(&o.domain, "domain", "", "only those for this `DOMAIN`")
+	a.completeDomainFlag(cmd)
 	cmd.Flags().BoolVar(&o.all, "all", false, fmt.Sprintf("list more than %d", lettersShown))
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON, all of them")
 	a.addVariables(cmd, databaseVariable)
@@ -93,7 +95,7 @@ func activityName(l pg.DeadLetter) string {
 	return l.APID
 }
 
-func (a *app) actOnLettersCommand(name, past, short string, act func(context.Context, pg.Querier, int64) error) *cobra.Command {
+func (a *app) actOnLettersCommand(name, past, short string, action pg.LetterAction) *cobra.Command {
 	var o letterOptions
 	cmd := &cobra.Command{
 		Use:   name + " ID… | --domain DOMAIN | --all",
@@ -103,10 +105,11 @@ func (a *app) actOnLettersCommand(name, past, short string, act func(context.Con
 			if err != nil {
 				return err
 			}
-			return a.withDatabase(ctx, func(pool *pgxpool.Pool) error { return a.actOnLetters(ctx, pool, filter, o.json, past, act) })
+			return a.withDatabase(ctx, func(pool *pgxpool.Pool) error { return a.actOnLetters(ctx, pool, filter, o.json, past, action) })
 		}),
 	}
 	cmd.Flags().StringVar(&o.domain, "domain", "", "those for this `DOMAIN`")
+	a.completeDomainFlag(cmd)
 	cmd.Flags().BoolVar(&o.all, "all", false, "all there are")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	a.addVariables(cmd, databaseVariable)
@@ -134,42 +137,78 @@ func chooseLetters(args []string, o letterOptions) (pg.DeadLetterFilter, error) 
 	return filter, nil
 }
 
+// letterReport is what `sender dead-letters retry|drop --json` prints.
+type letterReport struct {
+	Retried []int64  `json:"retried,omitzero"` // ids; of retry
+	Dropped []int64  `json:"dropped,omitzero"` // ids; of drop
+	Failed  []string `json:"failed"`           // why others could not be acted on
+}
+
+// lettersAtOnce is one round trip, and one transaction: a sender waits for its locks for milliseconds.
+const lettersAtOnce = 200
+
 // actOnLetters goes on after one that can't be acted on, and says at the end how many those were.
-func (a *app) actOnLetters(ctx context.Context, pool *pgxpool.Pool, filter pg.DeadLetterFilter, asJSON bool, past string, act func(context.Context, pg.Querier, int64) error) error {
-	ids := filter.IDs
-	if len(ids) == 0 {
-		letters, err := pg.DeadLetters(ctx, pool, filter)
-		if err != nil {
-			return err
-		}
-		for _, l := range letters {
-			ids = append(ids, l.ID)
-		}
-	}
+func (a *app) actOnLetters(ctx context.Context, pool *pgxpool.Pool, filter pg.DeadLetterFilter, asJSON bool, past string, action pg.LetterAction) error {
 	done, failed := []int64{}, []string{}
-	for _, id := range ids {
-		err := act(ctx, pool, id)
-		switch {
-		case err == nil:
-			done = append(done, id)
-		case ctx.Err() != nil || !isAnswer(err):
-			return err
-		default:
-			failed = append(failed, pg.Sentence(err))
+	filter.Limit = lettersAtOnce
+	act := func(ids []int64) error {
+		settled, refused, err := pg.ActOnDeadLetters(ctx, pool, action, ids)
+		done = append(done, settled...)
+		for _, r := range refused {
+			failed = append(failed, pg.Sentence(r))
 		}
+		return err
 	}
-	if asJSON {
-		if err := printJSON(a.out, map[string]any{past: done, "failed": failed}); err != nil {
-			return err
-		}
-	} else if len(done) > 0 || len(failed) == 0 {
-		fmt.Fprintf(a.out, "%s %s\n", past, plural(int64(len(done)), "dead letter"))
+	err := eachLetters(ctx, pool, filter, act)
+	if err == nil || len(done) > 0 {
+		err = errors.Join(err, a.sayLetters(done, failed, asJSON, past))
 	}
 	switch {
+	case err != nil:
+		return err
 	case len(failed) == 1:
 		return errors.New(failed[0])
 	case len(failed) > 1:
 		return fmt.Errorf("%d could not be %s, the first because %s", len(failed), past, failed[0])
 	}
 	return nil
+}
+
+// eachLetters acts on those that were named, there or not, or on all that the filter chooses.
+func eachLetters(ctx context.Context, pool *pgxpool.Pool, filter pg.DeadLetterFilter, act func(ids []int64) error) error {
+	for ids := range slices.Chunk(filter.IDs, lettersAtOnce) {
+		if err := act(ids); err != nil {
+			return err
+		}
+	}
+	if len(filter.IDs) > 0 {
+		return nil
+	}
+	for last := int64(0); ; {
+		ids, err := pg.DeadLetterIDs(ctx, pool, filter, last)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		if err := act(ids); err != nil {
+			return err
+		}
+		last = ids[len(ids)-1]
+	}
+}
+
+func (a *app) sayLetters(done []int64, failed []string, asJSON bool, past string) error {
+	if asJSON {
+		r := letterReport{Failed: failed}
+		if past == "retried" {
+			r.Retried = done
+		} else {
+			r.Dropped = done
+		}
+		return printJSON(a.out, r)
+	}
+	if len(done) == 0 && len(failed) > 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(a.out, "%s %s\n", past, plural(int64(len(done)), "dead letter"))
+	return err
 }

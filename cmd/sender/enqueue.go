@@ -19,6 +19,12 @@ import (
 // maxDocument is what is sent at most; a larger one would go to dead_letter.
 const maxDocument = 1 << 20
 
+// enqueued is what `sender enqueue --json` prints.
+type enqueued struct {
+	ActivityID int64  `json:"activity_id"` // of the row in fedsender.activity
+	APID       string `json:"ap_id"`       // the document's own id
+}
+
 func (a *app) enqueueCommand() *cobra.Command {
 	var e pg.Enqueuing
 	var followersOf []string
@@ -42,7 +48,7 @@ func (a *app) enqueueCommand() *cobra.Command {
 					return err
 				}
 				if asJSON {
-					return printJSON(a.out, map[string]any{"activity_id": id, "ap_id": e.APID})
+					return printJSON(a.out, enqueued{id, e.APID})
 				}
 				_, err = fmt.Fprintf(a.out, "activity %d: %s\n", id, safe(e.APID))
 				return err

@@ -24,6 +24,16 @@ func programVersion() string {
 	return info.Main.Version
 }
 
+// versionReport is what `sender version --json` prints.
+type versionReport struct {
+	Version string `json:"version"`               // of the release, or of the module
+	Commit  string `json:"commit,omitempty"`      // the hash that was built
+	Built   string `json:"commit_time,omitempty"` // when that commit was made, RFC 3339
+	Go      string `json:"go"`                    // version of Go
+	OS      string `json:"os"`
+	Arch    string `json:"arch"`
+}
+
 func (a *app) versionCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -31,14 +41,7 @@ func (a *app) versionCommand() *cobra.Command {
 		Short: "Print the version",
 		Args:  arguments(0, 0),
 		RunE: verb(func(context.Context, []string) error {
-			v := struct {
-				Version string `json:"version"`
-				Commit  string `json:"commit,omitempty"`
-				Built   string `json:"commit_time,omitempty"`
-				Go      string `json:"go"`
-				OS      string `json:"os"`
-				Arch    string `json:"arch"`
-			}{Version: programVersion(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+			v := versionReport{Version: programVersion(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 			if info, ok := debug.ReadBuildInfo(); ok {
 				for _, setting := range info.Settings {
 					switch setting.Key {
