@@ -275,6 +275,8 @@ func Sentence(err error) string {
 	switch {
 	case server.Code == readOnlyTransaction:
 		text = ErrReadOnly.Error()
+	case isUndefined(server.Code) && strings.Contains(text, "fedsender."):
+		text += ": a part of schema fedsender was dropped or changed; run: sender migrate, which makes views again, and then: sender doctor"
 	case server.Hint != "":
 		text += ": " + strings.TrimSuffix(server.Hint, ".")
 	case server.Code == insufficientPrivilege:
@@ -282,6 +284,9 @@ func Sentence(err error) string {
 	}
 	return printable(text)
 }
+
+// isUndefined tells of the SQLSTATEs of a table or view, a column and a function that are not there.
+func isUndefined(code string) bool { return code == "42P01" || code == "42703" || code == "42883" }
 
 func lastLine(text string) string {
 	return strings.TrimSpace(text[strings.LastIndexByte(text, '\n')+1:])

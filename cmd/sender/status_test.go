@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/test/postgres"
 )
 
 func TestStatus_SaysFirstWhichProcessHangs(t *testing.T) {
@@ -79,4 +80,43 @@ func TestStatus_SaysWhyAnInstanceIsWhereItIsAndWhatToDo(t *testing.T) {
 		runProgram(t, environment, "status", "toad.example").requireDone(t, c.why, c.do[0])
 		execute(t, conn, c.undo)
 	}
+}
+
+// Odd databases: each gets one line that says what to do, never a Go or SQL error alone.
+func TestStatus_OfAnOddDatabaseSaysWhatToDo(t *testing.T) {
+	url, environment := migrated(t)
+	conn := fill(t, url)
+	name := conn.Config().Database
+	for _, verb := range [][]string{{"status"}, {"status", "toad.example"}, {"trace", "a"}, {"dead-letters", "list"}, {"retry", "toad.example"}} {
+		runProgram(t, []string{"DATABASE_URL=" + postgres.Database(t)}, verb...).requireOneLine(t, 2, "has no schema fedsender; run: sender migrate")
+
+		execute(t, conn, `update fedsender.schema_version set version = version - 1`)
+		runProgram(t, environment, verb...).requireOneLine(t, 2, "older than the", "run: sender migrate")
+		execute(t, conn, `update fedsender.schema_version set version = version + 2`)
+		runProgram(t, environment, verb...).requireOneLine(t, 2, "newer than the", "install the newer sender")
+		execute(t, conn, `update fedsender.schema_version set version = version - 1`)
+
+		stranger := "stranger_" + name
+		execute(t, conn, `create role `+stranger+` login`)
+		as := strings.Replace(url, "postgres@", stranger+"@", 1)
+		o := runProgram(t, []string{"DATABASE_URL=" + as}, verb...)
+		o.requireOneLine(t, 1, stranger, "lacks a privilege", "docs/sql.md")
+		execute(t, conn, `drop role `+stranger)
+
+		execute(t, conn, `alter database `+name+` set default_transaction_read_only = on`)
+		o = runProgram(t, environment, verb...)
+		execute(t, conn, `alter database `+name+` reset default_transaction_read_only`)
+		if verb[0] == "retry" {
+			o.requireOneLine(t, 1, "takes no writes")
+		} else if verb[0] == "trace" {
+			o.requireOneLine(t, 1, "there is no activity")
+		} else {
+			o.requireDone(t)
+		}
+	}
+	execute(t, conn, `drop view fedsender.queue_summary, fedsender.instance_status cascade`)
+	runProgram(t, environment, "status").requireOneLine(t, 1, "does not exist", "sender doctor")
+	runProgram(t, environment, "status", "toad.example").requireOneLine(t, 1, "does not exist", "sender doctor")
+	runProgram(t, environment, "migrate").requireDone(t)
+	runProgram(t, environment, "status").requireDone(t)
 }
