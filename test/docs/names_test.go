@@ -44,7 +44,7 @@ func said(t *testing.T) (texts []string) {
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
 			if text := literal(n); len(text) > 3 {
-				texts = append(texts, verbs.ReplaceAllString(text, "…"))
+				texts = append(texts, filled.ReplaceAllString(text, "…"))
 			}
 			_, sum := n.(*ast.BinaryExpr)
 			return !sum || literal(n) == ""
@@ -54,8 +54,8 @@ func said(t *testing.T) (texts []string) {
 	return texts
 }
 
-// verbs are what Sprintf fills in.
-var verbs = regexp.MustCompile(`%[-+#.0-9]*[a-zA-Z]`)
+// filled is what Sprintf fills in.
+var filled = regexp.MustCompile(`%[-+#.0-9]*[a-zA-Z]`)
 
 // literal is the text of an expression of string literals; what else is added to them is … .
 func literal(n ast.Node) string {
