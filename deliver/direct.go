@@ -70,33 +70,56 @@ type origin struct {
 
 func originOf(a *attempt) origin { return origin{encrypted: a.url.Scheme == "https", host: a.url.Host} }
 
+// errNothingKept says that a signature was not made, because there is no connection yet to send it over.
+var errNothingKept = errors.New("no connection is kept")
+
 // exchange takes a connection that was kept, or makes one. Where a kept one turns out to be closed before there was a
 // byte of an answer, the request is made again over a new one, once: the other side may close an idle connection at any
 // moment, and receivers know activities by their id.
 func (d *direct) exchange(ctx context.Context, a *attempt) (*answer, error) {
-	c, err := d.idle.take(originOf(a)), error(nil)
-	if c != nil {
+	c, err := d.signForKept(ctx, a)
+	switch {
+	case err == nil:
 		d.reused.Add(1)
-	}
-	for kept := c != nil; ; kept = false {
-		if c == nil {
-			began := a.trace.now()
-			c, err = d.connect(ctx, a)
-			a.trace.connected(began, err)
-			if err != nil {
-				return nil, err
-			}
-		}
-		if err := a.sign(ctx); err != nil {
-			d.idle.put(c)
-			return nil, err
-		}
 		read, err := c.exchange(ctx, a, d)
-		if err == nil || !kept || c.heard || ctx.Err() != nil || a.gate.shut() || isTimeout(err) {
+		if err == nil || c.heard || ctx.Err() != nil || a.gate.shut() || isTimeout(err) {
 			return read, err
 		}
-		c = nil
+	case !errors.Is(err, errNothingKept):
+		return nil, err
 	}
+	began := a.trace.now()
+	c, err = d.connect(ctx, a)
+	a.trace.connected(began, err)
+	if err != nil {
+		return nil, err
+	}
+	a.begun = true
+	if err := a.sign(ctx); err != nil {
+		d.idle.put(c)
+		return nil, err
+	}
+	return c.exchange(ctx, a, d)
+}
+
+// signForKept signs and takes a connection that was kept, but not before the signature has its turn: until then it is of use
+// to others. So an instance has about as many connections as requests that are on their way, however many wait.
+func (d *direct) signForKept(ctx context.Context, a *attempt) (c *conn, err error) {
+	a.ready = func() error {
+		if c = d.idle.take(originOf(a)); c == nil {
+			return errNothingKept
+		}
+		return nil
+	}
+	err = a.sign(ctx)
+	a.ready = nil
+	switch {
+	case err != nil && c != nil:
+		d.idle.put(c)
+	case err == nil && c == nil:
+		err = errNothingKept // the signer did not ask what it signs
+	}
+	return c, err
 }
 
 func isTimeout(err error) bool {
@@ -120,7 +143,7 @@ func (d *direct) connect(ctx context.Context, a *attempt) (*conn, error) {
 	encrypted := tls.Client(socket, config)
 	shaking, cancel := context.WithTimeoutCause(ctx, d.tlsTimeout, errHandshakeTimeout)
 	defer cancel()
-	if err := encrypted.HandshakeContext(shaking); err != nil {
+	if err := a.handshake(shaking, encrypted, socket); err != nil {
 		socket.abort()
 		if ctx.Err() == nil && errors.Is(context.Cause(shaking), errHandshakeTimeout) {
 			err = errHandshakeTimeout
@@ -128,6 +151,20 @@ func (d *direct) connect(ctx context.Context, a *attempt) (*conn, error) {
 		return nil, err
 	}
 	return &conn{stream: encrypted, socket: socket, origin: o}, nil
+}
+
+func (a *attempt) handshake(ctx context.Context, encrypted *tls.Conn, socket *gatedConn) error {
+	turner, is := a.client.signer.(turner)
+	if !is {
+		return encrypted.HandshakeContext(ctx)
+	}
+	socket.turn = &handshakeTurn{ctx: ctx, turner: turner, flow: a.doc}
+	defer func() { socket.turn = nil }()
+	defer socket.turn.give()
+	if err := socket.turn.take(); err != nil {
+		return err
+	}
+	return encrypted.HandshakeContext(ctx)
 }
 
 // withPort adds the scheme's port to a host that names none.

@@ -5,12 +5,17 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/sourcegraph/conc"
+
 	"github.com/fedsender/fedsender/deliver"
+	"github.com/fedsender/fedsender/deliver/sign"
 )
 
 func TestPost_ConnectionIsUsedAgainAfterEachAnswerThatEnds(t *testing.T) {
@@ -353,4 +358,32 @@ func TestPost_TLSSessionIsResumed(t *testing.T) {
 			t.Errorf("resumed: %v, want %v", got, want)
 		}
 	}
+}
+
+// A connection that waits with its request for a signature would be one that others have to be made beside.
+func TestPost_KeptConnectionIsTakenNoSoonerThanTheSignatureHasItsTurn(t *testing.T) {
+	server, config := newServer(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) })
+	stage := sign.NewStage(sign.Go{}, 1, nil)
+	config.Signer = stage
+	config.ConnectTo = server.Listener.Addr().String()
+	client, doc, key := newClient(t, config), newDocument(t, `{}`), newKey(t)
+	var made atomic.Int32
+	post := func() { wantClass(t, client.Post(t.Context(), server.URL+"/inbox", doc, key), deliver.Delivered) }
+	client.OnConnect(func() { made.Add(1) })
+	post()
+	if err := stage.Take(t.Context(), "another", false); err != nil {
+		t.Fatal(err)
+	}
+	var group conc.WaitGroup
+	for range 5 {
+		group.Go(post)
+	}
+	for stage.Waiting() < 5 {
+		runtime.Gosched()
+	}
+	if idle := client.Idle(); idle != 1 || made.Load() != 1 {
+		t.Errorf("%d connections are kept, %d were made", idle, made.Load())
+	}
+	stage.Give()
+	group.Wait()
 }

@@ -41,6 +41,7 @@ type gatedConn struct {
 	net.Conn
 	request atomic.Pointer[attempt] // under way; nil when idle. HTTP/1.1 has one at a time.
 	probe   probe
+	turn    *handshakeTurn // while there is a handshake
 }
 
 // newGatedConn sets SO_LINGER to zero seconds, with which the kernel discards and resets (socket(7)).
@@ -75,10 +76,22 @@ func (c *gatedConn) Write(p []byte) (int, error) {
 
 // Read does not wait while the connection is probed.
 func (c *gatedConn) Read(p []byte) (int, error) {
-	if c.probe.on {
+	switch {
+	case c.probe.on:
 		return c.probe.read(p)
+	case c.turn != nil:
+		return c.readBetweenTurns(p)
 	}
 	return c.Conn.Read(p)
+}
+
+func (c *gatedConn) readBetweenTurns(p []byte) (int, error) {
+	c.turn.give()
+	n, err := c.Conn.Read(p)
+	if err == nil {
+		err = c.turn.take()
+	}
+	return n, err
 }
 
 // Close takes leave of the other side where nothing is under way.

@@ -35,6 +35,9 @@ type slowSigner struct {
 
 func (s *slowSigner) Sign(ctx context.Context, r sign.Request) ([]byte, error) {
 	signature, err := s.Signer.Sign(ctx, r)
+	if err != nil { // there is no connection yet
+		return nil, err
+	}
 	s.begun <- struct{}{}
 	<-s.goOn
 	return signature, err

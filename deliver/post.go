@@ -72,6 +72,8 @@ type attempt struct {
 	trace  *Trace // nil: nobody is told
 
 	proxied    bool
+	ready      func() error // asked when the signature has its turn; nil: it is made in any case
+	begun      bool         // a connection was made for it
 	date       string       // of the last signing string
 	parameters string       // of the last signature base
 	signed     []headerLine // with the signature, the date first; made again for another connection

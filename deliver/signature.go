@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -20,7 +21,10 @@ func (a *attempt) sign(ctx context.Context) error {
 		return nil // the connection was replaced within the second: the same string is not signed twice
 	}
 	began := a.trace.now()
-	signature, err := a.client.signer.Sign(ctx, sign.Request{Key: a.key.private, Flow: a.doc, Message: a})
+	signature, err := a.client.signer.Sign(ctx, sign.Request{Key: a.key.private, Flow: a.doc, Begun: a.begun, Message: a})
+	if errors.Is(err, errNothingKept) {
+		return err
+	}
 	a.trace.signed(began, err)
 	if err != nil {
 		a.signErr = err
@@ -44,6 +48,11 @@ func (a *attempt) sign(ctx context.Context) error {
 func (a *attempt) SigningString() ([]byte, error) {
 	if a.gate.shut() {
 		return nil, errShut
+	}
+	if a.ready != nil {
+		if err := a.ready(); err != nil {
+			return nil, err
+		}
 	}
 	now := a.now()
 	a.date = now.Format(http.TimeFormat)

@@ -131,11 +131,14 @@ type countingSigner struct {
 }
 
 func (s *countingSigner) Sign(ctx context.Context, r sign.Request) ([]byte, error) {
-	s.count.Add(1)
 	if s.fail != nil {
 		return nil, s.fail
 	}
-	return s.Signer.Sign(ctx, r)
+	signature, err := s.Signer.Sign(ctx, r)
+	if err == nil {
+		s.count.Add(1)
+	}
+	return signature, err
 }
 
 func TestPost_HostThatCannotBeReachedCostsNoSignature(t *testing.T) {

@@ -25,7 +25,31 @@ type queue struct {
 
 type flow struct {
 	name    any
+	begun   int        // so many of waiting, the first ones
 	waiting []*waiting // the next first
+}
+
+func (f *flow) push(w *waiting) {
+	if !w.Begun {
+		f.waiting = append(f.waiting, w)
+		return
+	}
+	f.waiting = slices.Insert(f.waiting, f.begun, w)
+	f.begun++
+}
+
+// remove takes the i-th out of the line.
+func (f *flow) remove(i int) *waiting {
+	w := f.waiting[i]
+	if w.Begun {
+		f.begun--
+	}
+	if i == 0 {
+		f.waiting[0], f.waiting = nil, f.waiting[1:]
+	} else {
+		f.waiting = slices.Delete(f.waiting, i, i+1)
+	}
+	return w
 }
 
 func newQueue() queue { return queue{flows: map[any]*flow{}} }
@@ -37,7 +61,7 @@ func (q *queue) push(w *waiting) {
 		q.flows[w.Flow] = f
 		q.order = append(q.order, f)
 	}
-	f.waiting = append(f.waiting, w)
+	f.push(w)
 	q.length++
 }
 
@@ -47,9 +71,8 @@ func (q *queue) pop() *waiting {
 		return nil
 	}
 	f := q.order[0]
-	w := f.waiting[0]
+	w := f.remove(0)
 	q.order[0], q.order = nil, q.order[1:]
-	f.waiting[0], f.waiting = nil, f.waiting[1:]
 	q.length--
 	if len(f.waiting) == 0 {
 		delete(q.flows, f.name)
@@ -69,7 +92,7 @@ func (q *queue) drop(w *waiting) bool {
 	if i < 0 {
 		return false
 	}
-	f.waiting = slices.Delete(f.waiting, i, i+1)
+	f.remove(i)
 	q.length--
 	q.tidy()
 	return true
@@ -80,12 +103,11 @@ func (q *queue) take(key *Key, most int) (taken []*waiting) {
 	for found := true; found && len(taken) < most; {
 		found = false
 		for _, f := range q.order {
-			i := slices.IndexFunc(f.waiting, func(w *waiting) bool { return w.Key.print == key.print })
+			i := slices.IndexFunc(f.waiting, func(w *waiting) bool { return w.Key != nil && w.Key.print == key.print })
 			if i < 0 || len(taken) == most {
 				continue
 			}
-			taken = append(taken, f.waiting[i])
-			f.waiting = slices.Delete(f.waiting, i, i+1)
+			taken = append(taken, f.remove(i))
 			found = true
 		}
 	}

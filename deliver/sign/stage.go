@@ -20,13 +20,17 @@ type Request struct {
 	Key *Key
 	// Flow is what the request belongs to, an activity: flows take turns, and the requests of one come in their order.
 	// It must be comparable.
-	Flow    any
+	Flow any
+	// Begun puts the request before those of its flow that have not begun anything: what is under way, such as a
+	// connection that stands, is to be used before more of it is made.
+	Begun   bool
 	Message Message
 }
 
 // Stage lets requests sign, so many at one time. Signatures are pure CPU: more at once than processors would only make
-// all of them late, and the network with them. It has no goroutine of its own and no bound: each request that waits is a
-// goroutine that waits in Sign. It is safe for several goroutines.
+// all of them late, and the network with them. The same holds for handshakes of TLS, which have their turns by
+// [Stage.Take]. It has no goroutine of its own and no bound: each request that waits is a goroutine that waits in Sign or
+// Take. It is safe for several goroutines.
 type Stage struct {
 	backend Backend
 	signed  func(took time.Duration)
@@ -58,6 +62,21 @@ func (s *Stage) Sign(ctx context.Context, r Request) ([]byte, error) {
 	}
 	return s.take(r)
 }
+
+// Take waits for a turn to do something else that is pure CPU, and fails with the cause of ctx where that ends before. Who
+// has it gives it back with [Stage.Give], before he waits for anything. See [Request] for flow and begun.
+func (s *Stage) Take(ctx context.Context, flow any, begun bool) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if w := s.line(Request{Flow: flow, Begun: begun}); w != nil {
+		return s.wait(ctx, w).err
+	}
+	return nil
+}
+
+// Give gives back the turn that [Stage.Take] brought.
+func (s *Stage) Give() { s.pass() }
 
 // wait returns the turn, what another made of the request, or the cause of ctx.
 func (s *Stage) wait(ctx context.Context, w *waiting) (a answer) {

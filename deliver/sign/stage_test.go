@@ -369,3 +369,72 @@ func TestStage_ManyAtOnceEachGetTheirOwn(t *testing.T) {
 		}
 	}
 }
+
+func TestStage_WhatHasBegunGoesBeforeWhatHasNotButBeforeNoOtherActivity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stage := NewStage(&slow{}, 1, nil)
+		var mu sync.Mutex
+		var order []string
+		take := func(flow, name string, begun bool) {
+			go func() {
+				if err := stage.Take(t.Context(), flow, begun); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				order = append(order, name)
+				mu.Unlock()
+				stage.Give()
+			}()
+			synctest.Wait()
+		}
+		if err := stage.Take(t.Context(), "a", false); err != nil {
+			t.Fatal(err)
+		}
+		take("a", "new 1", false)
+		take("a", "new 2", false)
+		take("a", "begun 1", true)
+		take("a", "begun 2", true)
+		take("b", "other", false)
+		ended, end := context.WithCancel(t.Context())
+		go func() {
+			if err := stage.Take(ended, "a", true); !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+		}()
+		synctest.Wait()
+		end()
+		synctest.Wait()
+		stage.Give()
+		synctest.Wait()
+		if want := []string{"begun 1", "other", "begun 2", "new 1", "new 2"}; !slices.Equal(order, want) {
+			t.Errorf("got %q, want %q", order, want)
+		}
+		if stage.turns != 1 || stage.Waiting() != 0 {
+			t.Errorf("%d turns are left, %d wait", stage.turns, stage.Waiting())
+		}
+	})
+}
+
+func TestStage_BatchLeavesOutWhoWantsATurnForSomethingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := &slow{lanes: 4, goOn: make(chan struct{})}
+		a := newCrowd(t, NewStage(backend, 1, nil))
+		key, took := testKey(t, "ed25519"), false
+		a.sign(t.Context(), key, "first", "first")
+		a.sign(t.Context(), key, "a", "a0")
+		go func() {
+			if err := a.stage.Take(t.Context(), "a", true); err != nil {
+				t.Error(err)
+			}
+			took = true
+			a.stage.Give()
+		}()
+		synctest.Wait()
+		a.sign(t.Context(), key, "a", "a1")
+		close(backend.goOn)
+		synctest.Wait()
+		if a.all(3); !took {
+			t.Error("it has no turn")
+		}
+	})
+}
