@@ -233,6 +233,7 @@ func (c *catchup) chunk(ctx context.Context, after, end int64) (*chunk, error) {
 // want is an activity for one slot.
 type want struct {
 	id      int64
+	forFew  bool
 	inboxes []worker.Inbox
 }
 
@@ -256,7 +257,7 @@ func (s *share) take(ch *chunk, row *pg.Activity, inboxes []worker.Inbox, bodies
 	if !known {
 		bodies[row.ID] = nil
 	}
-	s.wants = append(s.wants, want{row.ID, inboxes})
+	s.wants = append(s.wants, want{row.ID, forFew(row), inboxes})
 }
 
 // serve gives the slots what they want of the chunk. Those that want nothing go behind it: they are the last of the
@@ -349,6 +350,11 @@ func (c *catchup) prepare(ctx context.Context, bodies map[int64]*worker.Activity
 	})
 }
 
+// forFew says whether an activity is for few instances by its row alone: that of a group with few followers is not found.
+func forFew(row *pg.Activity) bool {
+	return !row.AllInstances && len(row.FollowersOf) == 0 && len(row.Inboxes) <= few
+}
+
 // serve offers what was prepared to the slots that still stand where they stood.
 func (d *dispatcher) serve(shares []*share, bodies map[int64]*worker.Activity) {
 	d.mu.Lock()
@@ -373,6 +379,9 @@ func (d *dispatcher) give(s *slot, sh *share, bodies map[int64]*worker.Activity)
 		deliveries += len(w.inboxes)
 		if activity := bodies[w.id]; activity != nil {
 			s.worker.Offer(worker.Job{Activity: activity, Inboxes: w.inboxes})
+			if w.forFew && w.id > d.head-hurryWithin {
+				s.hurry()
+			}
 		}
 	}
 	s.worker.Pass(sh.through, sh.publishedAt)

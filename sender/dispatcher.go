@@ -62,6 +62,9 @@ const (
 	// few is how many instances a reply with all whom it mentions goes to at most. What is for more comes after it, by turns,
 	// and can have it: of those thousands nobody knows which was meant to be the first.
 	few = 32
+	// hurryWithin is how far below the head, in ids, an activity for few hurries that an instance gets by the catch-up: those
+	// who have it fell behind a moment ago, or are new here. In a backlog nothing would be left for the rest to be slower than.
+	hurryWithin = 1000
 	// maxHurried is how many deliveries of an instance hurry because of one for few behind them. With more before it, it is
 	// the instance that is slow.
 	maxHurried = 16
@@ -210,6 +213,9 @@ func (d *dispatcher) enqueue(s *slot) {
 		d.ready.push(s)
 	}
 }
+
+// hurry has what the slot was offered last, and what is before it, not wait for what is for many.
+func (s *slot) hurry() { s.hurried = min(s.worker.Waiting(), maxHurried) }
 
 // next takes a slot out of one of the queues, and of the other one the next time, so that neither waits for more than
 // what is in its own. hurries says that it was in the one of those with something for few.

@@ -3,6 +3,9 @@ package sender
 import (
 	"slices"
 	"testing"
+	"time"
+
+	"github.com/fedsender/fedsender/worker"
 )
 
 func TestDispatcher_OneForFewIsNotBehindOneForAll(t *testing.T) {
@@ -31,6 +34,27 @@ func TestDispatcher_OneForFewIsNotBehindOneForAll(t *testing.T) {
 		// The others have their turns: half of all, besides those that are sent before one for few.
 		if count := len(slices.DeleteFunc(slices.Clone(s.list[:200]), func(id int64) bool { return id != 11 })); count < 100 {
 			t.Errorf("of the first 200 only %d are of the one for all: %v", count, s.list)
+		}
+	})
+}
+
+func TestDispatcher_OneForFewThatTheCatchUpBringsIsNotBehindOneForAll(t *testing.T) {
+	onStage(t, 300, func(s *stage) {
+		s.maxInFlight = 1
+		release := s.hold()
+		s.advance(12, time.Time{})
+		inboxes := []worker.Inbox{{URL: "https://a.example/inbox"}}
+		var all []*share
+		for id := range int32(300) {
+			to := s.slots[id+1]
+			s.fallBehind(to)
+			all = append(all, &share{place: place{slot: to, id: to.id, from: 10, at: 10, room: 2}, through: 12, wants: []want{{11, false, inboxes}}})
+		}
+		all[299].wants = append(all[299].wants, want{12, true, inboxes})
+		s.serve(all, map[int64]*worker.Activity{11: {ID: 11}, 12: {ID: 12}})
+		release()
+		if at := slices.Index(s.list, 12); at < 0 || at > 10 {
+			t.Errorf("it was sent as number %d of %d", at, len(s.list))
 		}
 	})
 }

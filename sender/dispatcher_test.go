@@ -116,7 +116,7 @@ func (s *stage) catchUp() int {
 				sh.through = id - 1
 				break
 			}
-			sh.wants = append(sh.wants, want{id, []worker.Inbox{{URL: "https://a.example/inbox"}}})
+			sh.wants = append(sh.wants, want{id, false, []worker.Inbox{{URL: "https://a.example/inbox"}}})
 			bodies[id] = &worker.Activity{ID: id}
 		}
 		s.serve([]*share{sh}, bodies)

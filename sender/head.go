@@ -390,7 +390,7 @@ func (d *dispatcher) offer(activity *worker.Activity, row *pg.Activity, found []
 			s.worker.Offer(worker.Job{Activity: activity, Inboxes: inboxes})
 			d.arrived += int64(len(inboxes))
 			if len(found) <= few {
-				s.hurried = min(s.worker.Waiting(), maxHurried)
+				s.hurry()
 			}
 		}
 		d.look(s, now)
