@@ -2,17 +2,17 @@ package admin
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/sourcegraph/conc"
+
+	"github.com/fedsender/fedsender/admin/access"
+	"github.com/fedsender/fedsender/admin/page"
 )
 
 const (
@@ -30,14 +30,15 @@ const (
 type Config struct {
 	Addr    string // HOST:PORT; port 0 is a free one
 	Metrics *Metrics
-	// Token is what opens /debug/pprof at this moment; nil, or empty: nothing does. Several goroutines call it.
+	// Token is what opens the page and /debug/pprof at this moment; nil, or empty: nobody may act, and only browsers on this
+	// machine may read. Several goroutines call it.
 	Token func() string
 	// Alive says in one sentence why only a restart can help the process; nil, or a nil function: it lives.
 	Alive func() error
 	// Ready says in one sentence without a secret why the process can't deliver; nil: it can.
 	Ready func() error
-	// Overview is what the page shows; nil: only whether the process is ready.
-	Overview func(context.Context) (Overview, error)
+	// Page is what the page needs; nil: there is none.
+	Page *page.Config
 	// Listening, when set, is told the address as soon as connections are taken.
 	Listening func(net.Addr)
 	Log       *slog.Logger
@@ -70,8 +71,10 @@ func Serve(ctx context.Context, cfg Config) error {
 	if cfg.Listening != nil {
 		cfg.Listening(listener.Addr())
 	}
+	handler, end := handle(cfg)
+	defer end()
 	server := &http.Server{
-		Handler:           Handler(cfg),
+		Handler:           handler,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -79,6 +82,7 @@ func Serve(ctx context.Context, cfg Config) error {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
+	server.RegisterOnShutdown(end)
 	var group conc.WaitGroup
 	served := make(chan error, 1)
 	group.Go(func() { served <- server.Serve(listener) })
@@ -99,14 +103,23 @@ func Serve(ctx context.Context, cfg Config) error {
 
 // Handler is what Serve serves, for those who have a server of their own.
 func Handler(cfg Config) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { servePage(w, r, cfg) })
-	mux.HandleFunc("GET /style.css", serveStyle)
+	handler, _ := handle(cfg)
+	return handler
+}
+
+// handle also returns what ends the requests that would go on for ever.
+func handle(cfg Config) (http.Handler, func()) {
+	mux, guard, end := http.NewServeMux(), access.New(cfg.Token), func() {}
 	mux.HandleFunc("GET /healthz", sayHow(cfg.Alive))
 	mux.HandleFunc("GET /readyz", sayHow(cfg.Ready))
 	mux.Handle("GET /metrics", cfg.Metrics.Handler())
-	mux.Handle("/debug/pprof/", withToken(cfg.Token, profiles()))
-	return safeHeaders(mux)
+	mux.Handle("/debug/pprof/", withToken(guard, profiles()))
+	if cfg.Page != nil {
+		p := page.New(*cfg.Page, guard)
+		mux.Handle("/", p)
+		end = p.End
+	}
+	return safeHeaders(mux), end
 }
 
 func sayHow(is func() error) http.HandlerFunc {
@@ -127,24 +140,19 @@ func say(w http.ResponseWriter, status int, text string) {
 	fmt.Fprintln(w, text)
 }
 
-// withToken lets through who shows the token (RFC 6750, 2.1). Hashes are compared, so that the time taken tells
-// neither the token's bytes nor its length.
-func withToken(token func() string, next http.Handler) http.Handler {
+// withToken lets through who shows the token.
+func withToken(guard *access.Guard, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		current := ""
-		if token != nil {
-			current = token()
-		}
-		want := sha256.Sum256([]byte(current))
-		scheme, shown, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		got := sha256.Sum256([]byte(strings.TrimSpace(shown)))
-		same := subtle.ConstantTimeCompare(want[:], got[:]) == 1
-		if current == "" || !strings.EqualFold(scheme, "Bearer") || !same {
+		switch _, result := guard.Look(r); result {
+		case access.Known:
+			next.ServeHTTP(w, r)
+		case access.TooMany:
+			w.Header().Set("Retry-After", "10")
+			say(w, http.StatusTooManyRequests, "too many wrong tokens; wait ten seconds")
+		default:
 			w.Header().Set("WWW-Authenticate", `Bearer realm="fedsender"`)
 			say(w, http.StatusUnauthorized, "this needs SENDER_ADMIN_TOKEN as a bearer token")
-			return
 		}
-		next.ServeHTTP(w, r)
 	})
 }
 
@@ -152,9 +160,11 @@ func withToken(token func() string, next http.Handler) http.Handler {
 func safeHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 		next.ServeHTTP(w, r)
 	})

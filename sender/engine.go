@@ -93,6 +93,8 @@ type engine struct {
 	lost      atomic.Int64 // Unix nanoseconds of the last loss of a lease session
 	leaving   atomic.Bool
 	delivered atomic.Int64
+	outcomes  outcomes
+	written   [worker.Canceled + 1]int64 // of outcomes; belongs to runHistory, then to signOff
 
 	deadLetters, queueUsage atomic.Uint64 // bits of a float64, for the gauges
 	gap                     atomic.Int64  // nanoseconds that a gap of ids has held up the feed, when it was last read

@@ -22,6 +22,7 @@ func (e *engine) post(ctx context.Context, s *slot, d worker.Delivery) worker.Ou
 	span.end(s.id, o)
 	outcome := worker.Outcome{Class: worker.Class(o.Class), Status: o.Status, RetryAfter: o.RetryAfter, Reason: o.Reason}
 	e.metrics.Delivery(o.Class.String(), took, span.traceID())
+	e.outcomes.count(outcome.Class)
 	if outcome.Class == worker.Delivered {
 		e.delivered.Add(1)
 		e.metrics.CommitToDelivery(time.Since(d.Activity.PublishedAt), span.traceID())

@@ -14,6 +14,7 @@ import (
 	"github.com/sourcegraph/conc/panics"
 
 	"github.com/fedsender/fedsender/admin"
+	"github.com/fedsender/fedsender/admin/page"
 	"github.com/fedsender/fedsender/deliver"
 	"github.com/fedsender/fedsender/pg"
 	"github.com/fedsender/fedsender/targets"
@@ -66,7 +67,7 @@ func (e *engine) run(ctx context.Context) error {
 		}
 	})
 	for _, loop := range []func(context.Context){
-		head.run, (&catchup{engine: e}).run, e.dispatcher.runTimers, e.runSaves, e.runListExpiry, e.runReports, e.runUpkeep, e.runReloads,
+		head.run, (&catchup{engine: e}).run, e.dispatcher.runTimers, e.runSaves, e.runListExpiry, e.runReports, e.runHistory, e.runUpkeep, e.runReloads,
 	} {
 		loops.Go(func() {
 			if recovered := panics.Try(func() { loop(ctx) }); recovered != nil {
@@ -169,10 +170,13 @@ func markName(config Config) string {
 	return config.Name
 }
 
-// signOff takes this process off the list, if the database lets it.
+// signOff says what became of the last deliveries and takes this process off the list, if the database lets it.
 func (e *engine) signOff(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
+	if err := e.writeHistory(ctx); err != nil {
+		e.log.Debug("could not write what became of the last deliveries", "error", pg.Sentence(err))
+	}
 	if err := pg.DeleteProcess(ctx, e.pool, e.id); err != nil {
 		e.log.Debug("could not take this process off the list", "error", pg.Sentence(err))
 	}
@@ -185,7 +189,9 @@ func (e *engine) serveAdmin(ctx context.Context) error {
 	e.watch()
 	err := admin.Serve(ctx, admin.Config{
 		Addr: e.config.AdminAddr, Token: func() string { return *e.logins.token.Load() }, Metrics: e.metrics, Alive: e.alive, Ready: e.ready, Log: e.log,
-		Overview:  (&overview{engine: e}).get,
+		Page: &page.Config{
+			Name: e.config.Name, Version: e.config.Version, Ready: e.ready, DB: e.pool, LockReads: e.lockReads, Log: e.log,
+		},
 		Listening: func(addr net.Addr) { e.log.Info("serving the page, health and metrics", "address", addr.String()) },
 	})
 	var taken *admin.ListenError

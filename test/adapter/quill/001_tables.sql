@@ -12,8 +12,11 @@
 
 {{ template "common/sweep.sql" . }}
 
+{{ template "common/history.sql" . }}
+
 ---- create above / drop below ----
 
+{{ template "drop common/history.sql" . }}
 {{ template "drop common/sweep.sql" . }}
 {{ template "drop common/autoscale.sql" . }}
 {{ template "drop common/balance.sql" . }}

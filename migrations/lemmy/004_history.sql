@@ -1,0 +1,5 @@
+{{ template "common/history.sql" . }}
+
+---- create above / drop below ----
+
+{{ template "drop common/history.sql" . }}
