@@ -71,6 +71,28 @@ func TestRoles_OutboxMayOnlyInsert(t *testing.T) {
 	}
 }
 
+// TestRoles_NoFunctionOfTheCallersRunsInTheBell: the function of the trigger has the owner's rights and no search_path of its own.
+func TestRoles_NoFunctionOfTheCallersRunsInTheBell(t *testing.T) {
+	owner := withFollowers(t)
+	execute(t, owner, `
+		create schema hostile;
+		create function hostile.fail(text, text) returns boolean language plpgsql as $$ begin raise exception 'it ran'; end $$;
+		create function hostile.pg_notify(text, text) returns boolean language sql return hostile.fail($1, $2);
+		create function hostile.current_setting(text) returns text language sql return hostile.fail($1, $1)::text;
+		create operator hostile.= (leftarg = text, rightarg = text, function = hostile.fail);
+		create domain hostile.text as pg_catalog.text check (hostile.fail(value, value));
+		create table hostile.doorbell (armed boolean check (hostile.fail('', '')));
+		grant usage on schema hostile to public`)
+	conn := role(t, owner, "outbox")
+	grant(t, owner, conn, outboxGrants)
+	execute(t, conn, `set search_path = hostile, pg_catalog`)
+	for _, armed := range []bool{false, true} {
+		execute(t, owner, `update fedsender.doorbell set armed = $1`, armed)
+		execute(t, conn, `insert into fedsender.activity (ap_id, data, actor_id) values (pg_catalog.gen_random_uuid(), '{}', 1)`)
+		execute(t, conn, `insert into fedsender.activity (ap_id, data, actor_id) values (pg_catalog.gen_random_uuid(), '{}', 1)`)
+	}
+}
+
 func TestRoles_ApplicationWritesItsTablesAndNothingElse(t *testing.T) {
 	owner := withFollowers(t)
 	conn := role(t, owner, "application")

@@ -38,7 +38,7 @@ func (b *bench) latencies(n int, gap time.Duration) []time.Duration {
 func BenchmarkIdleLatency(b *testing.B) {
 	n := 200
 	if long() {
-		n = 1000
+		n = 300
 	}
 	onEach(b, fleet.Seeding{Actors: 1, Instances: 200}, func(b *testing.B, w world) {
 		bench := newBench(b, w)

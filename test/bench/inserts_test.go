@@ -99,13 +99,9 @@ func (b *bench) price(rounds, senders int, span time.Duration) price {
 }
 
 func BenchmarkInserts(b *testing.B) {
-	rounds := 3
-	if long() {
-		rounds = 6
-	}
 	seeding := fleet.Seeding{Actors: 1, Instances: 30_000, Followers: func(int, int) bool { return false }}
 	onEach(b, seeding, func(b *testing.B, w world) {
-		p := newBench(b, w).price(rounds, 4, 8*time.Second)
+		p := newBench(b, w).price(3, 4, 8*time.Second)
 		b.ReportMetric(0, "ns/op")
 		b.ReportMetric(p.bare, "bare-inserts/s")
 		b.ReportMetric(p.trigger/p.bare, "trigger-ratio")
