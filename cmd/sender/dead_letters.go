@@ -74,12 +74,13 @@ func (a *app) listLetters(ctx context.Context, pool *pgxpool.Pool, o letterOptio
 		letters = letters[:lettersShown]
 	}
 	now := time.Now()
-	t := newTable(a.out, "ID", "LAST TRY", "TRIES", "INSTANCE", "ACTIVITY", "REASON")
+	g := grid{columns: []column{
+		{title: "ID", right: true}, {title: "LAST TRY", right: true, drop: 2}, {title: "TRIES", right: true, drop: 3}, {title: "INSTANCE", least: 16}, {title: "ACTIVITY", least: 20, drop: 1}, {title: "REASON", least: 20},
+	}}
 	for _, l := range letters {
-		t.row(strconv.FormatInt(l.ID, 10), ago(l.LastAt, now), strconv.Itoa(l.Attempts), orDash(l.Domain),
-			shorten(activityName(l), 60), shorten(l.Reason, 80))
+		g.row([]string{strconv.FormatInt(l.ID, 10), ago(l.LastAt, now), strconv.Itoa(l.Attempts), orDash(l.Domain), shorten(activityName(l), 120), shorten(l.Reason, 200)})
 	}
-	if err := t.end(); err != nil {
+	if err := g.print(a.out, lookOf(a.out)); err != nil {
 		return err
 	}
 	if more {

@@ -14,8 +14,11 @@ import (
 	"github.com/fedsender/fedsender/pg"
 )
 
+// targetsShown fits a few screens.
+const targetsShown = 100
+
 func (a *app) traceCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, all bool
 	cmd := &cobra.Command{
 		Use:   "trace AP_ID",
 		Short: "For one activity: who should get it, who has it, who waits for it and why",
@@ -23,15 +26,16 @@ func (a *app) traceCommand() *cobra.Command {
 by who follows today, which may differ from who did when it was made.`,
 		Args: arguments(1, 1),
 		RunE: verb(func(ctx context.Context, args []string) error {
-			return a.withDatabase(ctx, func(pool *pgxpool.Pool) error { return a.trace(ctx, pool, args[0], asJSON) })
+			return a.withDatabase(ctx, func(pool *pgxpool.Pool) error { return a.trace(ctx, pool, args[0], asJSON, all) })
 		}),
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, all of them")
+	cmd.Flags().BoolVar(&all, "all", false, fmt.Sprintf("list more than %d instances", targetsShown))
 	a.addVariables(cmd, databaseVariable)
 	return cmd
 }
 
-func (a *app) trace(ctx context.Context, pool *pgxpool.Pool, apID string, asJSON bool) error {
+func (a *app) trace(ctx context.Context, pool *pgxpool.Pool, apID string, asJSON, all bool) error {
 	t, err := pg.TraceActivity(ctx, pool, apID)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("there is no activity with the id %s", apID)
@@ -60,10 +64,10 @@ func (a *app) trace(ctx context.Context, pool *pgxpool.Pool, apID string, asJSON
 	if err := head.end(); err != nil {
 		return err
 	}
-	return a.printTargets(t, now)
+	return a.printTargets(t, now, all)
 }
 
-func (a *app) printTargets(t pg.Trace, now time.Time) error {
+func (a *app) printTargets(t pg.Trace, now time.Time, all bool) error {
 	letters := map[string]pg.DeadLetter{}
 	for _, l := range t.DeadLetters {
 		switch {
@@ -78,20 +82,27 @@ func (a *app) printTargets(t pg.Trace, now time.Time) error {
 	}
 	if len(t.Targets) > 0 {
 		fmt.Fprintln(a.out)
-		list := newTable(a.out, "INSTANCE", "HAS IT", "WHY")
-		for _, target := range t.Targets {
+		list := grid{columns: []column{{title: "INSTANCE", least: 16}, {title: "HAS IT"}, {title: "WHY", least: 20}}}
+		shown := t.Targets // those that wait come first
+		if !all {
+			shown = shown[:min(len(shown), targetsShown)]
+		}
+		for _, target := range shown {
 			letter, isDead := letters[target.Domain]
 			switch {
 			case isDead:
-				list.row(target.Domain, "given up", shorten(letter.Reason, 100))
+				list.row([]string{target.Domain, "given up", shorten(letter.Reason, 100)}, "", red)
 			case target.Settled:
-				list.row(target.Domain, "settled", "")
+				list.row([]string{target.Domain, "settled", ""}, "", green)
 			default:
-				list.row(target.Domain, "no", whyNot(target, now))
+				list.row([]string{target.Domain, "no", whyNot(target, now)}, "", yellow)
 			}
 		}
-		if err := list.end(); err != nil {
+		if err := list.print(a.out, lookOf(a.out)); err != nil {
 			return err
+		}
+		if more := len(t.Targets) - len(shown); more > 0 {
+			fmt.Fprintf(a.out, "and %s more (--all lists them)\n", count(int64(more)))
 		}
 	}
 	for _, inbox := range t.Unknown {
