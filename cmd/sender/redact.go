@@ -67,8 +67,10 @@ func (r redactor) text(text string) string {
 	return text
 }
 
-// redact knows the secrets of the configuration, as far as it was read.
-func (a *app) redact() redactor { return newRedactor(a.secrets, a.open) }
+// redact knows the secrets of the configuration, as far as it was read, and those that the environment has for libraries.
+func (a *app) redact() redactor {
+	return newRedactor(append(librarySecrets(a.environment), a.secrets...), a.open)
+}
 
 // redactHandler is a slog.Handler that takes secrets out of messages and attributes before they are written.
 type redactHandler struct {

@@ -31,7 +31,7 @@ func (a *app) reload(redact redactor, now <-chan struct{}) sender.Reload {
 		}
 		a.secrets = append(a.secrets, secrets.AdminToken)
 		a.secrets, a.open = lately(a.secrets), lately(a.open)
-		redact.learn(a.secrets, a.open)
+		redact.learn(append(librarySecrets(a.environment), a.secrets...), a.open)
 		return secrets, err
 	}}
 	if sender.HasSecretFiles(a.environment) {

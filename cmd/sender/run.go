@@ -60,6 +60,14 @@ func (a *app) run(ctx context.Context) error {
 		}
 		log.Warn(name + " is not known and does nothing; see sender run --help")
 	}
+	provider, endTraces, err := openTraces(ctx, a.environment, config)
+	if err != nil {
+		return err
+	}
+	defer endTraces()
+	if provider != nil {
+		config.TracerProvider = provider
+	}
 	limitMemory(log)
 	hangups, unhear := onHangup(isTerminal(a.err))
 	defer unhear()
@@ -108,6 +116,8 @@ func printRunHelp(w io.Writer, cmd *cobra.Command) {
       fill in what DATABASE_URL leaves open, or stand for it
   HTTPS_PROXY, HTTP_PROXY, NO_PROXY (environment only)
       the proxy that deliveries take; URL; no default
+  OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER, … (environment only)
+      where traces go by OTLP over HTTP, and which are kept; URL; no default: there are none
   GOMAXPROCS, GOMEMLIMIT (environment only)
       processors and bytes of memory; default: the container's limits
 
