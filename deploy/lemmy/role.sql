@@ -16,6 +16,7 @@ do $$
 declare
   present text;
   seen text;
+  ids text := pg_get_serial_sequence('public.sent_activity', 'id');
 begin
   if not exists (select from pg_roles where rolname = 'fedsender') then
     create role fedsender login nosuperuser nocreatedb nocreaterole;
@@ -37,6 +38,12 @@ begin
       end if;
     end if;
   end loop;
+
+  -- Which ids were drawn: whether cursors are beyond the newest activity because rows were deleted or because the table was
+  -- restored. It may not draw any.
+  if ids is not null then
+    execute format('grant select on sequence %s to fedsender', ids);
+  end if;
 
   -- How far each instance is.
   grant insert, update on public.federation_queue_state to fedsender;

@@ -80,6 +80,11 @@ func TestLemmy_Role_IsEnoughForEverything(t *testing.T) {
 		if text, code := s.command("doctor"); code != 0 || strings.Contains(text, "grant ") {
 			t.Errorf("doctor ends with %d:\n%s", code, text)
 		}
+		s.settled(a)
+		s.exec(`delete from sent_activity where id = (select max(id) from sent_activity)`)
+		if text, _ := s.command("doctor"); strings.Contains(text, "beyond the newest") {
+			t.Errorf("doctor does not know that the newest row was deleted:\n%s", text)
+		}
 		s.halt()
 		s.must("migrate", "--down", "--yes")
 	})
@@ -103,6 +108,7 @@ func TestLemmy_Role_CanNeitherReadNorWriteWhatIsNotItsBusiness(t *testing.T) {
 			`update local_site set federation_enabled = false`,
 			`truncate sent_activity`,
 			`create table public.x (a int)`,
+			`select nextval('sent_activity_id_seq')`,
 			`alter table sent_activity add column x int`,
 		} {
 			if _, err := conn.Exec(s.ctx, text); err == nil || !strings.Contains(err.Error(), "42501") {
