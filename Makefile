@@ -41,6 +41,10 @@ build: ## Build bin/sender, one program without cgo; with STATIC=1 it needs no C
 	@scripts/setup build
 	CGO_ENABLED=0 go build $(if $(STATIC),-tags static) -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sender ./cmd/sender
 
+.PHONY: release
+release: ## What a release consists of, in dist/: archives for each platform, lists of what is in them, checksums
+	@scripts/release
+
 .PHONY: lint
 lint: ## gofmt, go vet and staticcheck
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then printf 'not gofmt-ed:\n%s\n' "$$unformatted"; exit 1; fi
