@@ -3,7 +3,7 @@
 # The image of `sender`. docs/deploy.md tells how to build it for several architectures and how to run it.
 ARG GO=1.26
 # glibc, OpenSSL's libcrypto, certificates, time zones, a user without rights, and nothing to run but what is put there. It is not
-# distroless/static: signing takes a third of the time with libcrypto. docs/decisions/022 has the figures.
+# distroless/static: signing takes a third of the time with libcrypto. docs/decisions/024 has the figures.
 ARG BASE=gcr.io/distroless/base-debian12:nonroot
 
 # Compiles for every architecture on that of whoever builds.

@@ -27,6 +27,7 @@ const (
 	// Stopping: ctx has ended; deliveries in flight may still take the shutdown time-out.
 	Stopping
 	// Alive: each second, while the loops that everything depends on turn. An outage of the database does not keep them from it.
+	// The text is empty as long as it is the one before.
 	Alive
 )
 
@@ -55,17 +56,25 @@ func (e *engine) alive() error {
 func (e *engine) runNotices(ctx, ended context.Context) {
 	tick := time.NewTicker(pulseEvery)
 	defer tick.Stop()
-	said, stopping := false, ctx.Done()
+	said, before, stopping := false, "", ctx.Done()
 	for {
 		switch {
 		case ctx.Err() != nil: // draining has bounds of its own
 			e.notify(Alive, "")
 		case e.pulse.isFelt():
-			if !said && e.ready() == nil {
-				said = true
-				e.notify(Ready, "delivering")
+			text := "delivering"
+			if err := e.ready(); err != nil {
+				text = "not delivering: " + err.Error()
+			} else if !said {
+				said, before = true, text
+				e.notify(Ready, text)
 			}
-			e.notify(Alive, "")
+			if text == before {
+				e.notify(Alive, "")
+			} else {
+				e.notify(Alive, text)
+			}
+			before = text
 		}
 		select {
 		case <-ended.Done():

@@ -37,14 +37,16 @@ func (m *manager) notify(phase sender.Phase, text string) {
 	case sender.Stopping:
 		state = append(state, daemon.SdNotifyStopping)
 	case sender.Alive:
-		if m.watchdog == 0 || time.Since(m.lived) < m.watchdog {
-			return
+		if m.watchdog > 0 && time.Since(m.lived) >= m.watchdog {
+			m.lived = time.Now()
+			state = append(state, daemon.SdNotifyWatchdog)
 		}
-		m.lived = time.Now()
-		state = append(state, daemon.SdNotifyWatchdog)
 	}
 	if text != "" {
 		state = append(state, "STATUS="+text)
+	}
+	if len(state) == 0 {
+		return
 	}
 	if _, err := daemon.SdNotify(false, strings.Join(state, "\n")); err != nil {
 		m.log.Warn("could not tell the service manager", "socket", os.Getenv("NOTIFY_SOCKET"), "error", err)

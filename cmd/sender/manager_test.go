@@ -62,6 +62,7 @@ func TestRun_TellsTheServiceManager(t *testing.T) {
 
 	t.Log("an outage of the database is no reason to be killed")
 	require.NoError(t, server.Stop(postgres.Immediate))
+	s.next(t, "STATUS=not delivering: there is no lease session")
 	log.await(t, "no lease session")
 	s.next(t, "WATCHDOG=1")
 	s.next(t, "WATCHDOG=1")
