@@ -95,7 +95,7 @@ func (a *app) report(findings []pg.Finding, asJSON bool) (err error) {
 	redact := a.redact()
 	bad := false
 	for i := range findings {
-		findings[i].Says = redact.text(findings[i].Says)
+		findings[i].Says, findings[i].Mend = redact.text(findings[i].Says), redact.text(findings[i].Mend)
 		bad = bad || findings[i].Verdict == pg.Bad
 	}
 	if asJSON {

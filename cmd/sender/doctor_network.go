@@ -50,7 +50,11 @@ func diagnoseNetwork(ctx context.Context, config sender.Config, o doctorOptions,
 		return []pg.Finding{{What: what, Verdict: pg.Bad, Says: err.Error(), Mend: "correct that variable"}}
 	}
 	defer client.Close()
-	chosen := choosePeers(<-peers, o.peers, config.ConnectTo != "")
+	var known []pg.Peer
+	if len(o.peers) == 0 {
+		known = <-peers
+	}
+	chosen := choosePeers(known, o.peers, config.ConnectTo != "")
 	if len(chosen) == 0 {
 		return []pg.Finding{{What: what, Verdict: pg.Skipped, Says: "no instance with a public name is known to try them with; to try one: sender doctor --peer HOST"}}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/sourcegraph/conc"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -83,19 +85,36 @@ func TestStatus_WatchRedrawsInPlaceAndLeavesTheLastPictureBehind(t *testing.T) {
 	}
 }
 
-func TestStatus_WatchGoesOnWithoutATerminalInBlocks(t *testing.T) {
-	_, environment := migrated(t)
+func TestStatus_WatchGoesOnWithoutATerminalInBlocksAndOutlivesTheDatabase(t *testing.T) {
+	t.Parallel()
+	url, environment := migrated(t)
+	cfg, err := pgx.ParseConfig(url)
+	require.NoError(t, err)
+	name := cfg.Database
+	cfg.Database = "postgres"
+	server, err := pgx.ConnectConfig(t.Context(), cfg)
+	require.NoError(t, err)
+	defer server.Close(context.WithoutCancel(t.Context()))
 	cmd := command(t.Context(), environment, "status", "--watch")
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	var said strings.Builder
 	part := make([]byte, 4096)
-	for strings.Count(said.String(), "\n--- ") < 1 { // the second block
-		n, err := out.Read(part)
-		require.NoError(t, err)
-		said.Write(part[:n])
+	until := func(text string) {
+		for from := said.Len(); !strings.Contains(said.String()[from:], text); {
+			n, err := out.Read(part)
+			require.NoError(t, err, said.String())
+			said.Write(part[:n])
+		}
 	}
+	until("No sender process is running")
+	execute(t, server, `alter database `+name+` allow_connections false`)
+	execute(t, server, `select pg_terminate_backend(pid) from pg_stat_activity where datname = '`+name+`'`)
+	until("below is what was seen last: ")
+	until("No sender process is running")
+	execute(t, server, `alter database `+name+` allow_connections true`)
+	until("every 2s, Ctrl-C ends")
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
 	_, _ = io.Copy(io.Discard, out)
 	require.NoError(t, cmd.Wait())
