@@ -34,7 +34,11 @@ func (d *diagnosis) keys() {
 	type actor struct{ APID, KeyID, PEM string }
 	rows, err := d.conn.Query(d.ctx, sql)
 	actors, err := collect("read keys", rows, err, pgx.RowToStructByPos[actor])
-	if err != nil {
+	switch {
+	case IsTimeout(err) && !IsLocked(err):
+		d.add(what, Skipped, fmt.Sprintf("the database needs more than %s to find the actors of %d activities", checkLimit, keySample), "")
+		return
+	case err != nil:
 		d.unknown(what, err)
 		return
 	}
