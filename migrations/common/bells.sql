@@ -9,8 +9,8 @@ set search_path = pg_catalog, pg_temp
 return current_setting('max_prepared_transactions') = '0';
 comment on function fedsender.may_notify() is 'Whether triggers of this server may NOTIFY: not where transactions can be prepared.';
 
--- It runs for every insert. A search_path of its own would be half of what it costs, so each name and operator in it has its
--- schema. A snapshot that is older than the arming can't see it, hence the isolation level.
+-- It runs for every insert. A search_path of its own would be a fifth of what it costs, so each name and operator in it has
+-- its schema. A snapshot that is older than the arming can't see it, hence the isolation level.
 create function fedsender.ring_activity() returns trigger
 language plpgsql security definer
 as $$
