@@ -38,8 +38,11 @@ const activityShift = `view pg_stat_activity as select datid, datname, pid, uses
 var faults = []fault{
 	{name: "a variable is spelt wrong", provoke: environment("SENDER_MAX_INFLIGHT=5"),
 		what: "configuration", verdict: pg.Warn, says: "SENDER_MAX_INFLIGHT is not known", mend: "is SENDER_MAX_IN_FLIGHT meant?"},
-	{name: "few files may be open", provoke: environment("SENDER_MAX_IN_FLIGHT=60000"),
-		what: "open files", verdict: pg.Warn, says: "some fail", mend: "LimitNOFILE=", loose: true},
+	{name: "few files may be open", provoke: func(p *patient) []string {
+		p.before = "ulimit -n 256; "
+		p.undo = append(p.undo, func() { p.before = "" })
+		return nil
+	}, what: "open files", verdict: pg.Warn, says: "a process may open 256", mend: "LimitNOFILE="},
 	{name: "nothing listens where the database should be", provoke: environment("DATABASE_URL=postgres://app@127.0.0.1:1/app"),
 		what: "database", verdict: pg.Bad, says: "connection refused", mend: "that Postgres runs there", also: "lease connection"},
 	{name: "the database does not exist", provoke: func(p *patient) []string { return []string{"DATABASE_URL=" + p.urlOf("postgres", "nothing")} },

@@ -33,6 +33,7 @@ type patient struct {
 	db     *pgxpool.Pool
 	fedi   *fediverse.Fediverse
 	env    []string
+	before string   // what a shell does before it becomes the program
 	undo   []func() // of one fault
 }
 
@@ -197,7 +198,11 @@ func website(p *patient, header http.Header) (address, caFile string) {
 
 // diagnose runs doctor and returns what it found, and its exit code.
 func (p *patient) diagnose(env []string, args ...string) (found []pg.Finding, o outcome) {
-	o = runProgram(p.t, append(append([]string{}, p.env...), env...), append([]string{"doctor", "--json"}, args...)...)
+	cmd := command(p.t.Context(), append(append([]string{}, p.env...), env...), append([]string{"doctor", "--json"}, args...)...)
+	if p.before != "" {
+		cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh", "-c", p.before + `exec "$0" "$@"`}, cmd.Args...)
+	}
+	o = run(p.t, cmd)
 	require.Empty(p.t, o.errors)
 	o.decode(p.t, &found)
 	return found, o

@@ -65,8 +65,14 @@ func runProgram(t *testing.T, environment []string, arguments ...string) outcome
 func runWith(t *testing.T, input string, environment []string, arguments ...string) outcome {
 	t.Helper()
 	cmd := command(t.Context(), environment, arguments...)
+	cmd.Stdin = strings.NewReader(input)
+	return run(t, cmd)
+}
+
+func run(t *testing.T, cmd *exec.Cmd) outcome {
+	t.Helper()
 	var out, said bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &said
+	cmd.Stdout, cmd.Stderr = &out, &said
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
