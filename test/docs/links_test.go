@@ -188,3 +188,37 @@ func keys(m map[string]string) (all []string) {
 	}
 	return all
 }
+
+// What the program, the migrations and the files for deployment say of pages leads there too.
+func TestLinks_OfProgramsLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	named := regexp.MustCompile(`\bdocs/([\w/-]+\.md)(?:#([\w-]+))?`)
+	checked := 0
+	ok(t, filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (entry.Name() == "node_modules" || entry.Name() == "test" || entry.Name() == ".git" || entry.Name() == "bin"):
+			return fs.SkipDir
+		case entry.IsDir() || !slices.Contains([]string{".go", ".sql", ".yaml", ".yml", ".service", ".txt", ".json", ""}, filepath.Ext(file)):
+			return nil
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		for _, n := range named.FindAllStringSubmatch(string(text), -1) {
+			checked++
+			page := "docs/" + n[1]
+			if _, err := os.Stat(root + page); err != nil {
+				t.Errorf("%s: %s is not there", file, n[0])
+			} else if n[2] != "" && !anchors(prose(t, page))[n[2]] {
+				t.Errorf("%s: %s leads to no heading", file, n[0])
+			}
+		}
+		return nil
+	}))
+	if checked < 30 {
+		t.Errorf("only %d were looked at", checked)
+	}
+}
