@@ -184,20 +184,21 @@ func (r *reader) typed(b markdown.Block) string {
 // run runs a command that ends with this exit code.
 func (r *reader) run(at, text string, code int) {
 	r.t.Helper()
+	if got, err := r.try(text); err != nil || got != code {
+		r.t.Fatalf("%s: exit code %d, want %d: %v\n%s\n%s", at, got, code, err, text, r.last)
+	}
+}
+
+// try runs a command and returns its exit code.
+func (r *reader) try(text string) (code int, err error) {
 	ctx, cancel := context.WithTimeout(r.ctx, patience)
 	defer cancel()
-	var err error
 	r.last, err = r.shell.Run(ctx, text, "")
 	var exit *exec.ExitError
-	if got := 0; err == nil || errors.As(err, &exit) {
-		if exit != nil {
-			got = exit.ExitCode()
-		}
-		if got == code {
-			return
-		}
+	if errors.As(err, &exit) {
+		return exit.ExitCode(), nil
 	}
-	r.t.Fatalf("%s: want exit code %d: %v\n%s\n%s", at, code, err, text, r.last)
+	return 0, err
 }
 
 // open runs it in a terminal of its own.
@@ -239,7 +240,10 @@ func (r *reader) shows(at, name, text string) {
 	defer cancel()
 	err := fleet.Until(ctx, "what the page shows", func() (bool, error) {
 		if name == "" && r.again != "" {
-			r.run(at, r.again, 0)
+			if code, err := r.try(r.again); err != nil || code != 0 {
+				missing = fmt.Sprintf("exit code %d", code)
+				return false, err
+			}
 		}
 		missing = missed(printed(), want)
 		if missing != "" && name == "" && r.again == "" {
