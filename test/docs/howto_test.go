@@ -161,3 +161,10 @@ func TestUpgrade_LosesAndRepeatsNothing(t *testing.T) {
 	s.arrived(remote, ids...)
 	s.arrived(another, ids...)
 }
+
+func TestTraces_TheStatementSends(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil, nil, remote)
+	s.unit("start", "sender")
+	s.follow("docs/traces.md", map[string]func(){"written": func() { s.arrived(remote, "https://my.example/notes/1/create") }})
+}
