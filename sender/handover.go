@@ -34,6 +34,10 @@ type handover struct {
 	failed   []error
 	fill     bool // gaps between what was delivered are filled before
 
+	// passed are idle instances whose cursors were written right before: what the head has gone by since is not for them, and
+	// who holds them next reads it again, together for all.
+	passed map[int32]bool
+
 	locked  []int32 // nothing is in flight, and somebody has locked their cursors: they are tried again at the end
 	blocked bool    // nobody's cursor can be written at this moment
 
@@ -43,7 +47,7 @@ type handover struct {
 }
 
 func newHandover(e *engine, released func([]int32)) *handover {
-	return &handover{engine: e, released: released, open: map[int32]bool{}, ready: make(chan struct{}, 1)}
+	return &handover{engine: e, released: released, open: map[int32]bool{}, passed: map[int32]bool{}, ready: make(chan struct{}, 1)}
 }
 
 // end notes an instance that has nothing in flight. dispatcher.mu is held.
@@ -68,6 +72,7 @@ func (e *engine) Release(ctx context.Context, ids []int32, released func(part []
 		h.wait(ctx, partPatience)
 		busy = busy[n:]
 	}
+	h.pass(ctx, idle)
 	for len(idle) > 0 {
 		n := min(len(idle), handoverPart)
 		h.stop(idle[:n])
@@ -77,6 +82,22 @@ func (e *engine) Release(ctx context.Context, ids []int32, released func(part []
 	h.waitAll(ctx)
 	h.insist(ctx)
 	return errors.Join(h.failed...)
+}
+
+// pass writes cursors that only moved with the head, many at a time, while their instances still follow it. In parts, each
+// would be written for itself. What fails is left to the parts.
+func (h *handover) pass(ctx context.Context, idle []int32) {
+	d := h.engine.dispatcher
+	for trailing := d.unsavedOf(idle, nil); len(trailing) > handoverPart && ctx.Err() == nil; {
+		n := min(len(trailing), maxCheckpoints)
+		if h.save(ctx, trailing[:n], 0) != nil {
+			return
+		}
+		for _, id := range trailing[:n] {
+			h.passed[id] = true
+		}
+		trailing = trailing[n:]
+	}
 }
 
 func (h *handover) stop(part []int32) {
@@ -127,7 +148,7 @@ func (h *handover) giveUp(ctx context.Context) {
 	if len(part) == 0 {
 		return
 	}
-	if unsaved := e.dispatcher.unsavedOf(part); h.blocked {
+	if unsaved := e.dispatcher.unsavedOf(part, h.passed); h.blocked {
 		part = h.putOff(part, unsaved)
 	} else if len(unsaved) > 0 {
 		err := h.save(ctx, unsaved, lockPatience)
@@ -282,12 +303,12 @@ func (d *dispatcher) takeEnded(h *handover) []int32 {
 	return part
 }
 
-// unsavedOf returns those of which the database does not know all.
-func (d *dispatcher) unsavedOf(ids []int32) (unsaved []int32) {
+// unsavedOf returns those of which the database does not know all, passed ones only where something was meant for them.
+func (d *dispatcher) unsavedOf(ids []int32, passed map[int32]bool) (unsaved []int32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, id := range ids {
-		if s := d.slots[id]; s != nil && (s.worker.Version() != s.savedVersion || d.moved(s) || !s.worker.Idle()) {
+		if s := d.slots[id]; s != nil && (s.worker.Version() != s.savedVersion || d.moved(s) && !passed[id] || !s.worker.Idle()) {
 			unsaved = append(unsaved, id)
 		}
 	}

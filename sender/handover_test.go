@@ -1,6 +1,7 @@
 package sender
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -120,4 +121,29 @@ func TestAcquired_FollowThatTheHeadHasNotReadYetCountsForHeldActivities(t *testi
 	<-b.news // the head is asked to read
 	b.read()
 	b.until("the held activity is sent", func() bool { return slices.Equal(b.got(id), []int64{held}) })
+}
+
+func TestRelease_CursorsThatOnlyPassedAreWrittenTogether(t *testing.T) {
+	b := newBench(t)
+	var ids []int32
+	for n := range int32(2*handoverPart + 1) {
+		ids = append(ids, b.instance(fmt.Sprintf("i-%d.example", n)))
+	}
+	b.read()
+	if err := b.Acquired(t.Context(), ids); err != nil {
+		t.Fatal(err)
+	}
+	head := b.activity() // for nobody
+	b.read()
+	b.inSession(func() {
+		if err := b.Release(t.Context(), ids, func([]int32) {}); err != nil {
+			t.Error(err)
+		}
+	})
+	var written, transactions int
+	b.scan(&written, `select count(*) from fedsender.queue_state where last_successful_id = $1`, head)
+	b.scan(&transactions, `select count(distinct xmin::text) from fedsender.queue_state where last_successful_id = $1`, head)
+	if written != len(ids) || transactions != 1 {
+		t.Errorf("%d of %d cursors were written in %d transactions", written, len(ids), transactions)
+	}
 }

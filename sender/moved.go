@@ -34,7 +34,7 @@ func (e *engine) cursorsRefused(ctx context.Context, ids []int32) error {
 		e.troubled(ctx, "could not read moved cursors", err)
 		return nil
 	}
-	if still = e.dispatcher.unsavedOf(still); len(still) > 0 {
+	if still = e.dispatcher.unsavedOf(still, nil); len(still) > 0 {
 		return &lockedError{still, e.domains(still, 5)}
 	}
 	return nil

@@ -65,7 +65,8 @@ func (d *dispatcher) takeSaving(ids []int32, turn int) (*saving, error) {
 	v.horizon = d.head
 	if ids != nil {
 		for _, id := range ids {
-			if s := d.slots[id]; s != nil {
+			s := d.slots[id]
+			if s != nil && (s.worker.Version() != s.savedVersion || !d.pass(v, s)) {
 				if err := d.collect(v, s); err != nil {
 					return nil, err
 				}
