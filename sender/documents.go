@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/maypok86/otter/v2"
 
 	"github.com/fedsender/fedsender/deliver"
@@ -68,22 +67,21 @@ func newDocuments(limit Bytes) *otter.Cache[int64, *prepared] {
 	})
 }
 
-// newKeys makes a cache without a clock of its own, whose goroutine would outlive the engine.
-func newKeys() *lru.Cache[keyName, signingKey] {
-	keys, _ := lru.New[keyName, signingKey](maxKeys) // fails for sizes below one
-	return keys
+// newKeys makes a cache that is read without a lock: every delivery asks it.
+func newKeys() *otter.Cache[keyName, signingKey] {
+	return otter.Must(&otter.Options[keyName, signingKey]{MaximumSize: maxKeys})
 }
 
 // forgetKeys drops what is known of actors' keys; nil: of all.
 func (e *engine) forgetKeys(actors []int64) {
 	e.keyChanges.Add(1)
 	if actors == nil {
-		e.keys.Purge()
+		e.keys.InvalidateAll()
 		return
 	}
-	for _, name := range e.keys.Keys() {
+	for name := range e.keys.Keys() {
 		if slices.Contains(actors, name.actorID) {
-			e.keys.Remove(name)
+			e.keys.Invalidate(name)
 		}
 	}
 }
@@ -158,7 +156,7 @@ func (e *engine) eachActivity(ctx context.Context, ids []int64, use func(row *pg
 // key returns the key of who signs an activity. It tries until the database has answered; errGone says that the activity
 // is no more.
 func (e *engine) key(ctx context.Context, activityID int64, name keyName) (signingKey, error) {
-	if key, ok := e.keys.Get(name); ok && time.Since(key.readAt) < key.age() {
+	if key, ok := e.keys.GetIfPresent(name); ok && time.Since(key.readAt) < key.age() {
 		return key, nil
 	}
 	changes := e.keyChanges.Load()
@@ -176,9 +174,9 @@ func (e *engine) key(ctx context.Context, activityID int64, name keyName) (signi
 	}
 	key := parseKey(actor, name)
 	key.readAt = time.Now()
-	e.keys.Add(name, key)
+	e.keys.Set(name, key)
 	if e.keyChanges.Load() != changes {
-		e.keys.Remove(name) // what was read may be older than the change
+		e.keys.Invalidate(name) // what was read may be older than the change
 	}
 	return key, nil
 }

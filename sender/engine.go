@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/maypok86/otter/v2"
@@ -51,7 +50,7 @@ type engine struct {
 	index      *targets.Index
 	refreshing refreshing // of index
 	documents  *otter.Cache[int64, *prepared]
-	keys       *lru.Cache[keyName, signingKey]
+	keys       *otter.Cache[keyName, signingKey]
 	keyChanges atomic.Int64
 	dispatcher *dispatcher
 
