@@ -115,7 +115,8 @@ func (c *conn) roundTrip(a *attempt, d *direct, reader *bufio.Reader) (*http.Res
 		if err := c.stream.SetDeadline(time.Time{}); err != nil { // the request's own time-out goes on
 			return nil, nil, err
 		}
-		s := c.send(d.headerTimeout, first, rest) // which keeps the buffer
+		s := c.send(d.headerTimeout, first, rest)
+		s.buffer = buffer
 		response, err := c.readHeader(reader)
 		return response, s, err
 	}
@@ -151,6 +152,7 @@ func (c *conn) lastWords(reader *bufio.Reader, unsent error) (*http.Response, *s
 // is heard that answers before it has read everything (413).
 type sending struct {
 	group  conc.WaitGroup
+	buffer *[]byte // of the first part
 	ended  atomic.Bool
 	unsent error // set before ended
 }
@@ -188,6 +190,7 @@ func (s *sending) finish(c *conn) (sent bool, unsent error) {
 		c.socket.abort()
 	}
 	s.group.Wait()
+	writeBuffers.Put(s.buffer)
 	if !ended {
 		return false, nil
 	}
