@@ -64,28 +64,6 @@ func Open(folder string) (*Source, error) {
 	return source, nil
 }
 
-// Views are the views for people, in the order in which they are made.
-func Views() ([]Step, error) {
-	views := folder("views")
-	names, err := fs.Glob(views, "*.sql")
-	if err != nil {
-		return nil, err
-	}
-	steps := make([]Step, len(names))
-	for i, name := range names {
-		text, err := fs.ReadFile(views, name)
-		if err != nil {
-			return nil, err
-		}
-		steps[i] = Step{Name: "views/" + name}
-		var found bool
-		if steps[i].Up, steps[i].Down, found = strings.Cut(string(text), separator); !found {
-			return nil, fmt.Errorf("views/%s does not say how to drop it", name)
-		}
-	}
-	return steps, nil
-}
-
 func folder(name string) fs.FS {
 	sub, err := fs.Sub(files, name)
 	if err != nil {

@@ -89,6 +89,20 @@ func (s *Source) Live(variant string) ([]Step, error) {
 	return s.render(variant, slices.Compact(names))
 }
 
+// People are the views for people, in the order in which they are made, as they read this source.
+func (s *Source) People(variant string) ([]Step, error) {
+	views := folder("views")
+	names, err := fs.Glob(views, "*.sql")
+	if err != nil {
+		return nil, err
+	}
+	steps, err := s.renderFrom(views, variant, names)
+	for i := range steps {
+		steps[i].Name = "views/" + steps[i].Name
+	}
+	return steps, err
+}
+
 // Detect is the query of detect.sql, empty where there is none.
 func (s *Source) Detect() (string, error) { return s.query("detect.sql") }
 
@@ -117,6 +131,10 @@ func (s *Source) query(name string) (string, error) {
 
 // render fills in the files of these names.
 func (s *Source) render(variant string, names []string) ([]Step, error) {
+	return s.renderFrom(s.files, variant, names)
+}
+
+func (s *Source) renderFrom(files fs.FS, variant string, names []string) ([]Step, error) {
 	values, err := s.values(variant)
 	if err != nil {
 		return nil, err
@@ -127,7 +145,7 @@ func (s *Source) render(variant string, names []string) ([]Step, error) {
 	}
 	steps := make([]Step, len(names))
 	for i, name := range names {
-		text, err := fs.ReadFile(s.files, name)
+		text, err := fs.ReadFile(files, name)
 		if err != nil {
 			return nil, err
 		}

@@ -45,7 +45,7 @@ var neededOnTables = []needed{
 
 var neededFunctions = []string{
 	"adopt_instances", "begin_instances", "place_cursors", "save_checkpoints", "pass_cursors", "prune",
-	"actor_of", "followers_of", "held_leases", "lag_slot", "lag_distance", "autoscale_at", "note_demand",
+	"actor_of", "followers_of", "held_leases", "sessions", "lag_slot", "lag_distance", "autoscale_at", "note_demand",
 }
 
 // rights names each privilege that a process needs and the role lacks. It does not need any of them itself.

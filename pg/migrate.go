@@ -39,6 +39,7 @@ type Report struct {
 	From, To     int32 // versions; 0: no schema
 	Steps        []Step
 	Silent       []string // tables of the application on which the role may not make triggers, so that processes poll
+	Viewer       string   // SQL for an administrator: ViewerRole is missing and the role may not make it; empty: all is well
 	Lost         []Loss   // with Down
 }
 
@@ -178,6 +179,7 @@ func (m *migration) up(ctx context.Context) error {
 		if after.Up != "" && (len(m.report.Steps) > 0 || m.schema.silent) {
 			m.step(after.Name, after.Up)
 		}
+		m.makeViewer(ctx, views)
 		m.report.To = int32(len(migrator.Migrations))
 		return nil
 	}
@@ -187,6 +189,7 @@ func (m *migration) up(ctx context.Context) error {
 				return err
 			}
 		}
+		m.makeViewer(ctx, views)
 		return m.makeRows(ctx)
 	}
 	grants, err := m.grants(ctx)
@@ -206,6 +209,7 @@ func (m *migration) up(ctx context.Context) error {
 	if err := m.finish(ctx, after); err != nil {
 		return err
 	}
+	m.makeViewer(ctx, views)
 	return m.makeRows(ctx)
 }
 
@@ -316,7 +320,7 @@ func (m *migration) down(ctx context.Context) error {
 		}
 		steps = steps[1:]
 	}
-	return pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
 		if err := refuseWhileHeld(ctx, tx); err != nil {
 			return err
 		}
@@ -327,4 +331,8 @@ func (m *migration) down(ctx context.Context) error {
 		}
 		return nil
 	})
+	if err == nil {
+		m.dropViewer(ctx)
+	}
+	return err
 }

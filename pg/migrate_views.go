@@ -34,7 +34,7 @@ func readViews(source *migrations.Source, variant string) ([]view, error) {
 	if err != nil {
 		return nil, err
 	}
-	people, err := migrations.Views()
+	people, err := source.People(variant)
 	if err != nil {
 		return nil, err
 	}

@@ -30,9 +30,7 @@ grant update (id, xid) on fedsender.activity to operator; -- retry_dead_letter
 grant delete on fedsender.instance_start, fedsender.dead_letter to operator;
 grant execute on function fedsender.log_change(text, bigint, integer) to operator;`
 
-	viewerGrants = `grant usage on schema fedsender to viewer;
-grant select on fedsender.instance_status, fedsender.queue_summary, fedsender.process_status, fedsender.lease,
-  fedsender.retry_schedule, fedsender.recent_error to viewer;`
+	viewerGrants = `grant fedsender_viewer to viewer;`
 
 	senderGrants = `grant usage on schema fedsender to sender;
 grant select, insert, update, delete on all tables in schema fedsender to sender;

@@ -31,7 +31,7 @@ var sqlSections = []struct {
 		[]string{"source", "source_activity", "source_instance", "source_follower", "source_actor", "source_domain_list", "source_queue_state", "source_right"}, []string{"actor_of", "followers_of"}},
 	{"What sender keeps for itself", `May change with any release.`,
 		[]string{"instance_health", "instance_start", "redelivery", "follower_tombstone", "change", "doorbell", "feed", "process", "balance", "history", "demand", "sweep", "schema_version"},
-		[]string{"instance_named", "move_cursor", "adopt_instances", "begin_instances", "place_cursors", "save_checkpoints", "pass_cursors", "prune", "log_change", "may_notify", "held_leases", "lag_slot", "lag_distance", "process_need", "desired_replicas", "autoscale_at", "note_demand"}},
+		[]string{"instance_named", "move_cursor", "adopt_instances", "begin_instances", "place_cursors", "save_checkpoints", "pass_cursors", "prune", "log_change", "may_notify", "held_leases", "sessions", "lag_slot", "lag_distance", "process_need", "desired_replicas", "autoscale_at", "note_demand"}},
 }
 
 const sqlRoles = `## Roles
@@ -51,7 +51,10 @@ An operator, who controls the queue and sees no private key:
 
 ` + "```sql\n" + operatorGrants + "\n```" + `
 
-Somebody with a dashboard:
+Somebody with a dashboard, such as Grafana or KEDA, is a member of the role `+"`fedsender_viewer`"+`, which may read the views for
+people and nothing else: no table, no key, nothing that changes anything. `+"`sender migrate`"+` makes it where it may make roles,
+and else says what an administrator should run. It is one for the whole database server; `+"`migrate --down`"+` takes it away with
+the last schema, unless an administrator made it or somebody is a member.
 
 ` + "```sql\n" + viewerGrants + "\n```" + `
 

@@ -80,6 +80,9 @@ func (a *app) migrate(ctx context.Context, o migrateOptions) error {
 	if _, err = fmt.Fprintln(a.out, describeMigration(report, o.down)); err == nil && len(report.Silent) > 0 {
 		_, err = fmt.Fprintln(a.out, describeSilence(report, conn.Config().User))
 	}
+	if err == nil && report.Viewer != "" {
+		_, err = fmt.Fprintf(a.out, "dashboards want a role that reads the views and nothing else, which this one may not make; to have it, an administrator runs: %s; then run: sender migrate\n", report.Viewer)
+	}
 	return err
 }
 
@@ -157,13 +160,14 @@ type migrateReport struct {
 	DryRun  bool             `json:"dry_run,omitempty"`
 	Steps   []string         `json:"steps"`
 	Silent  []string         `json:"silent_tables,omitempty"`
+	Viewer  string           `json:"viewer_sql,omitempty"` // for an administrator
 	Lost    map[string]int64 `json:"rows_lost,omitempty"`
 }
 
 func newMigrateReport(report pg.Report, o migrateOptions) migrateReport {
 	r := migrateReport{
 		Source: report.Source, Variant: report.Variant, From: report.From, To: report.To, DryRun: o.dryRun,
-		Steps: []string{}, Silent: report.Silent, Lost: map[string]int64{},
+		Steps: []string{}, Silent: report.Silent, Viewer: report.Viewer, Lost: map[string]int64{},
 	}
 	for _, step := range report.Steps {
 		r.Steps = append(r.Steps, step.Name)

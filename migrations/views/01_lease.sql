@@ -12,18 +12,24 @@ comment on function fedsender.held_leases() is
   'The advisory locks that are leases, and whose. Reads pg_locks, which holds up every writer of the server while many are held (20 ms at 30,000): seldom, and once in a query.';
 
 -- A sender's lease session is called fedsender:<id of the process>:<leases at most>:<version of balance>, and :leaving when
--- it shuts down; that much everybody may see of it.
-create or replace view fedsender.lease as
-with session as materialized (
-  select a.pid, a.application_name, p.id, p.name
+-- it shuts down; that much everybody may see of it, the owner also since when it is silent.
+create or replace function fedsender.sessions() returns table (pid integer, process_id text, holder text, state_change timestamptz)
+language sql stable security definer rows 100 set search_path = pg_catalog, pg_temp
+begin atomic
+  select a.pid, p.id,
+    coalesce(p.name, substring(a.application_name from '^fedsender:[^:]+'), 'not a sender: pid ' || a.pid || coalesce(' (' || nullif(a.application_name, '') || ')', '')),
+    case when a.application_name like 'fedsender:%' then a.state_change end
   from pg_stat_activity a
-  left join fedsender.process p on a.application_name like 'fedsender:%' and p.id = split_part(a.application_name, ':', 2)
-)
-select l.instance_id, i.domain, coalesce(s.name, substring(s.application_name from '^fedsender:[^:]+'),
-    'not a sender: pid ' || l.pid || coalesce(' (' || nullif(s.application_name, '') || ')', ''), 'not a sender: a prepared transaction') as holder, l.pid, s.id as process_id
+  left join fedsender.process p on a.application_name like 'fedsender:%' and p.id = split_part(a.application_name, ':', 2);
+end;
+comment on function fedsender.sessions() is 'What a session is called as the holder of a lease, and which process it is. Reads with the rights of the owner.';
+
+create or replace view fedsender.lease as
+select l.instance_id, i.domain,
+  coalesce(s.holder, 'not a sender: pid ' || l.pid, 'not a sender: a prepared transaction') as holder, l.pid, s.process_id
 from fedsender.held_leases() l
-left join session s using (pid)
-left join fedsender.source_instance i on i.id = l.instance_id;
+left join fedsender.sessions() s using (pid)
+left join fedsender.{{ if index . "reads_by_functions" }}shown_instances(){{ else }}source_instance{{ end }} i on i.id = l.instance_id;
 comment on view fedsender.lease is 'Which process may deliver to which instance, straight from the locks. Calls held_leases().';
 comment on column fedsender.lease.instance_id is 'The instance.';
 comment on column fedsender.lease.domain is 'Its domain; null: its row is gone.';
@@ -34,4 +40,4 @@ comment on column fedsender.lease.process_id is 'As in process_status.';
 ---- create above / drop below ----
 
 drop view if exists fedsender.lease;
-drop function if exists fedsender.held_leases();
+drop function if exists fedsender.sessions(), fedsender.held_leases();

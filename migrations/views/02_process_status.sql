@@ -3,10 +3,11 @@ with session as materialized (
   select p.id, a.pid,
     nullif(substring(a.application_name from '^fedsender:[^:]+:(\d+)')::integer, 0) as max_leases,
     coalesce(substring(a.application_name from '^fedsender:[^:]+:\d+:(\d+)')::bigint, 0) as balance_version,
-    a.usename, case when a.state_change is not null then greatest(clock_timestamp() - a.state_change, interval '0') end as silent_for,
+    a.usename, case when coalesce(a.state_change, o.state_change) is not null then greatest(clock_timestamp() - coalesce(a.state_change, o.state_change), interval '0') end as silent_for,
     coalesce(pg_has_role(a.usesysid, 'usage') or pg_has_role('pg_signal_backend', 'usage') and not r.rolsuper, false) as may_end,
     a.application_name like '%:leaving' as leaving
   from pg_stat_activity a
+  left join fedsender.sessions() o using (pid)
   left join pg_roles r on r.oid = a.usesysid
   join fedsender.process p on a.application_name like 'fedsender:%' and p.id = split_part(a.application_name, ':', 2)
 ), held as (
@@ -56,7 +57,7 @@ comment on column fedsender.process_status.max_leases is 'Its SENDER_MAX_LEASES;
 comment on column fedsender.process_status.balance_version is 'The version of fedsender.balance that it plans with.';
 comment on column fedsender.process_status.pid is 'The server''s process of its lease session.';
 comment on column fedsender.process_status.role is 'Its role.';
-comment on column fedsender.process_status.silent_for is 'Since its last statement there; a heartbeat comes every 2 s. After 30 s the others end the session, if they may: see sender doctor. Null: hidden from your role (pg_read_all_stats).';
+comment on column fedsender.process_status.silent_for is 'Since its last statement there; a heartbeat comes every 2 s. After 30 s the others end the session, if they may: see sender doctor. Null: hidden from your role and from the owner of the schema (pg_read_all_stats).';
 comment on column fedsender.process_status.may_end is 'Your role may end the session: select pg_terminate_backend(pid).';
 comment on column fedsender.process_status.leaving is 'It shuts down and gives its instances up.';
 

@@ -18,61 +18,75 @@ comment on function fedsender.lag_distance(integer) is 'The shortest distance of
 
 create or replace view fedsender.instance_status as
 with head as materialized (
-  select coalesce(max(id), 0) as id from fedsender.source_activity
+  select coalesce(a.highest, 0) as id from {{ if index . "reads_by_functions" }}fedsender.shown_ids(){{ else }}(select min(id) as lowest, max(id) as highest from fedsender.source_activity){{ end }} a
 ), source as materialized (
   select dead_after_failures from fedsender.source
 ), listed as materialized (
-  select list, domain from fedsender.source_domain_list where expires_at is null or expires_at > now()
+  select list, domain from fedsender.{{ if index . "reads_by_functions" }}shown_lists(){{ else }}source_domain_list{{ end }} where expires_at is null or expires_at > now()
 ), rule as (
   select case when exists (select from listed where list = 'allow') then 'allow' else 'block' end as list
 ), lists as (
   select distinct l.domain from listed l join rule r using (list)
+), instance as {{ if index . "reads_by_functions" }}materialized {{ end }}(
+  select * from {{ if index . "reads_by_functions" }}fedsender.shown_instances(){{ else }}({{ template "common/shown_instances.sql" . }}){{ end }} i
+), holder as materialized (
+  -- Looked up, not joined: what is not asked for is not read.
+  select jsonb_object_agg(s.pid, s.holder) as names from fedsender.sessions() s
 ), next as materialized (
   -- What comes next at each slot's distance from the head. Joined, the array would be carried in every row.
+  {{ if index . "reads_by_functions" -}}
+  select fedsender.shown_times(array(
+    select h.id - fedsender.lag_distance(s)
+    from generate_series(1, fedsender.lag_slot(h.id - (select min(i.last_successful_id) from instance i))) s
+    order by s
+  )) as published_at
+  {{- else -}}
   select array(
     select (select a.published_at from fedsender.source_activity a where a.id > h.id - fedsender.lag_distance(s) order by a.id limit 1)
     from generate_series(1, fedsender.lag_slot(h.id - (select min(q.last_successful_id) from fedsender.source_queue_state q))) s
     order by s
   ) as published_at
+  {{- end }}
   from head h
 )
 select i.domain,
   case
     when w.blocked then 'blocked'
-    when q.paused_until > now() then 'paused'
+    when i.paused_until > now() then 'paused'
     when w.dead then 'dead'
-    when q.fail_count > 0 and not coalesce(q.last_success_at > q.last_retry_at, false) then 'failing'
-    when (select published_at from next)[fedsender.lag_slot(h.id - q.last_successful_id)] < now() - interval '2 minutes' then 'lagging'
+    when i.fail_count > 0 and not coalesce(i.last_success_at > i.last_retry_at, false) then 'failing'
+    when (select published_at from next)[fedsender.lag_slot(h.id - i.last_successful_id)] < now() - interval '2 minutes' then 'lagging'
     else 'ok'
   end as state,
-  greatest(h.id - coalesce(q.last_successful_id, h.id), 0) as ids_behind,
-  greatest(now() - (select published_at from next)[fedsender.lag_slot(h.id - q.last_successful_id)], '0') as lag,
-  coalesce(q.fail_count, 0) as fail_count,
-  q.last_error,
+  greatest(h.id - coalesce(i.last_successful_id, h.id), 0) as ids_behind,
+  greatest(now() - (select published_at from next)[fedsender.lag_slot(h.id - i.last_successful_id)], '0') as lag,
+  coalesce(i.fail_count, 0) as fail_count,
+  i.last_error,
   case
     when w.blocked then null
-    when q.paused_until > now() then nullif(q.paused_until, 'infinity')
-    when w.dead then greatest(q.last_retry_at + interval '1 day', q.not_before)
-    when q.fail_count > 0 and not coalesce(q.last_success_at > q.last_retry_at, false) then greatest(q.last_retry_at + least(power(1.25, least(q.fail_count - 1, 60)), 86400) * interval '1 second', q.not_before)
-    when q.not_before > now() then q.not_before
+    when i.paused_until > now() then nullif(i.paused_until, 'infinity')
+    when w.dead then greatest(i.last_retry_at + interval '1 day', i.not_before)
+    when i.fail_count > 0 and not coalesce(i.last_success_at > i.last_retry_at, false) then greatest(i.last_retry_at + least(power(1.25, least(i.fail_count - 1, 60)), 86400) * interval '1 second', i.not_before)
+    when i.not_before > now() then i.not_before
   end as next_retry_at,
-  q.last_success_at,
-  p.name as holder,
+  i.last_success_at,
+  case when p.instance_id is not null then
+    coalesce((select names from holder) ->> p.pid::text, 'not a sender: pid ' || p.pid, 'not a sender: a prepared transaction')
+  end as holder,
   coalesce(d.number, 0) as dead_letters,
-  i.id as instance_id, coalesce(q.last_successful_id, 0) as cursor_id, q.last_http_status, q.last_error_at,
-  greatest(i.last_seen_at, q.last_success_at) as alive_at
-from fedsender.source_instance i
+  i.id as instance_id, coalesce(i.last_successful_id, 0) as cursor_id, i.last_http_status, i.last_error_at,
+  greatest(i.last_seen_at, i.last_success_at) as alive_at
+from instance i
 cross join head h
 cross join rule r
 cross join source t
 left join lists l on l.domain = i.domain
-left join fedsender.source_queue_state q on q.instance_id = i.id
 cross join lateral (
   select (l.domain is null) = (r.list = 'allow') as blocked,
-    q.gone or q.fail_count >= t.dead_after_failures and coalesce(greatest(i.last_seen_at, q.last_success_at), i.created_at) < now() - interval '3 days' as dead
+    i.gone or i.fail_count >= t.dead_after_failures and coalesce(greatest(i.last_seen_at, i.last_success_at), i.created_at) < now() - interval '3 days' as dead
 ) w
 left join (
-  select instance_id, min(holder) as name from fedsender.lease group by instance_id
+  select instance_id, min(pid) as pid from fedsender.held_leases() group by instance_id
 ) p on p.instance_id = i.id
 left join (
   select instance_id, count(*) as number from fedsender.dead_letter group by instance_id

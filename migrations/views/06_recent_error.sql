@@ -1,13 +1,15 @@
 create or replace view fedsender.recent_error as
-select h.last_error_at as at, i.domain, h.last_error as error, h.last_http_status as http_status,
-  null::bigint as dead_letter_id, null::bigint as activity_id, h.instance_id
-from fedsender.source_queue_state h
-left join fedsender.source_instance i on i.id = h.instance_id
-where h.last_error_at > now() - interval '1 day'
+with instance as materialized (
+  select * from {{ if index . "reads_by_functions" }}fedsender.shown_instances(){{ else }}({{ template "common/shown_instances.sql" . }}){{ end }} i
+)
+select i.last_error_at as at, i.domain, i.last_error as error, i.last_http_status as http_status,
+  null::bigint as dead_letter_id, null::bigint as activity_id, i.id as instance_id
+from instance i
+where i.last_error_at > now() - interval '1 day'
 union all
 select d.last_at, i.domain, d.reason, d.http_status, d.id, d.activity_id, d.instance_id
 from fedsender.dead_letter d
-left join fedsender.source_instance i on i.id = d.instance_id
+left join instance i on i.id = d.instance_id
 where d.last_at > now() - interval '1 day';
 comment on view fedsender.recent_error is 'What went wrong in the last day: the last error of each instance, and each dead letter.';
 comment on column fedsender.recent_error.at is 'When.';

@@ -46,7 +46,7 @@ func TestPage_NamesAllThatAnAdapterMustMake(t *testing.T) {
 	ok(t, err)
 	contract, err := os.ReadFile("../../pg/contract.txt")
 	ok(t, err)
-	byMigrate := regexp.MustCompile(`^(held_leases|lag_slot|lag_distance|process_need|desired_replicas|autoscale_at|note_demand)\(`) // with the views for people
+	byMigrate := regexp.MustCompile(`^(held_leases|sessions|lag_slot|lag_distance|process_need|desired_replicas|autoscale_at|note_demand)\(`) // with the views for people
 	function := regexp.MustCompile(`^\w+\([^)]*\)`)
 	column := regexp.MustCompile(`^(source\w*)\.(\w+) (.*)$`)
 	sections := map[string]string{}
