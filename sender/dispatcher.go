@@ -65,6 +65,9 @@ const (
 	// hurryWithin is how far below the head, in ids, an activity for few hurries that an instance gets by the catch-up: those
 	// who have it fell behind a moment ago, or are new here. In a backlog nothing would be left for the rest to be slower than.
 	hurryWithin = 1000
+	// reservedPart of what may be in flight is kept for what is for few: they would wait for one of the others to end, and
+	// those come to their ends together.
+	reservedPart = 16
 	// maxHurried is how many deliveries of an instance hurry because of one for few behind them. With more before it, it is
 	// the instance that is slow.
 	maxHurried = 16
@@ -221,11 +224,15 @@ func (s *slot) hurry() { s.hurried = min(s.worker.Waiting(), maxHurried) }
 // what is in its own. hurries says that it was in the one of those with something for few.
 func (d *dispatcher) next() (s *slot, hurries bool) {
 	d.soonNext = !d.soonNext
-	if d.soonNext || d.ready.empty() {
+	reserved := d.inFlight >= d.maxInFlight-d.maxInFlight/reservedPart
+	if d.soonNext || d.ready.empty() || reserved {
 		if s := d.soon.pop(); s != nil {
 			s.soon = false
 			return s, true
 		}
+	}
+	if reserved {
+		return nil, false
 	}
 	if s = d.ready.pop(); s != nil {
 		s.queued = false

@@ -58,3 +58,26 @@ func TestDispatcher_OneForFewThatTheCatchUpBringsIsNotBehindOneForAll(t *testing
 		}
 	})
 }
+
+func TestDispatcher_OneForFewStartsWhileAllElseWaitsForOthersToEnd(t *testing.T) {
+	onStage(t, 100, func(s *stage) {
+		s.maxInFlight = 2 * reservedPart
+		release := s.hold()
+		var all []int32
+		for id := range int32(100) {
+			all = append(all, id+1)
+		}
+		s.broadcast(11, all...)
+		if n := len(s.list); n != s.maxInFlight-2 {
+			t.Errorf("%d were started of %d at most", n, s.maxInFlight)
+		}
+		s.broadcast(12, 1)
+		if last := s.list[len(s.list)-1]; last != 12 {
+			t.Errorf("the last that was started is %d of %v", last, s.list)
+		}
+		release()
+		if len(s.list) != 101 {
+			t.Errorf("%d were sent", len(s.list))
+		}
+	})
+}
