@@ -8,7 +8,6 @@ import (
 	"maps"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -177,10 +176,4 @@ func schemaMisuse(err error) error {
 		}
 	}
 	return err
-}
-
-// isAnswer tells an answer of the server, after which the next question can be asked, from a lost connection.
-func isAnswer(err error) bool {
-	var server *pgconn.PgError
-	return errors.As(err, &server)
 }

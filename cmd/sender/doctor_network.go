@@ -90,11 +90,10 @@ func choosePeers(known []pg.Peer, named []string, anyName bool) (chosen []pg.Pee
 // wayFindings tells at which step the way ends, if all end there; that one of several does not answer is its own business.
 func wayFindings(trials []trial, connectTo string) []pg.Finding {
 	const what = "other servers"
-	var answered, names, problems []string
+	var answered, problems []string
 	worked, proxy := false, ""
 	furthest := 0
 	for _, t := range trials {
-		names = append(names, t.Domain)
 		worked = worked || t.Worked
 		if t.reached.Proxy != "" {
 			proxy = t.reached.Proxy
