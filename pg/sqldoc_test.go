@@ -51,9 +51,9 @@ An operator, who controls the queue and sees no private key:
 
 ` + "```sql\n" + operatorGrants + "\n```" + `
 
-Somebody with a dashboard, such as Grafana or KEDA, is a member of the role `+"`fedsender_viewer`"+`, which may read the views for
-people and nothing else: no table, no key, nothing that changes anything. `+"`sender migrate`"+` makes it where it may make roles,
-and else says what an administrator should run. It is one for the whole database server; `+"`migrate --down`"+` takes it away with
+Somebody with a dashboard, such as Grafana or KEDA, is a member of the role ` + "`fedsender_viewer`" + `, which may read the views for
+people and nothing else: no table, no key, nothing that changes anything. ` + "`sender migrate`" + ` makes it where it may make roles,
+and else says what an administrator should run. It is one for the whole database server; ` + "`migrate --down`" + ` takes it away with
 the last schema, unless an administrator made it or somebody is a member.
 
 ` + "```sql\n" + viewerGrants + "\n```" + `
