@@ -112,12 +112,23 @@ func ReadWaiting(ctx context.Context, q Querier, instance int32, after int64, lo
 	return w, wrap("read what waits", err)
 }
 
-// ReplayFrom is the id after which an instance would begin if it were sent again what was published since then.
+// ReplayFrom is about the id after which an instance would begin if it were sent again what was published since then: exactly
+// that where later ids were published later. fedsender.replay looks at every row, which takes seconds where there are millions.
 func ReplayFrom(ctx context.Context, q Querier, cursor int64, since time.Time) (int64, error) {
 	var from int64
 	err := q.QueryRow(ctx, `
-		select least($1, coalesce((select min(id) - 1 from fedsender.source_activity where published_at >= $2), $1))`,
-		cursor, since).Scan(&from)
+		with recursive search (low, high) as (
+			select coalesce((select min(id) from fedsender.source_activity), $1::bigint + 1), $1::bigint + 1
+			union all
+			select case when m.later then s.low else m.id + 1 end, case when m.later then m.id else s.high end
+			from search s
+			cross join lateral (
+				select (s.low + s.high) / 2 as id, coalesce((
+					select a.published_at from fedsender.source_activity a where a.id >= (s.low + s.high) / 2 order by a.id limit 1) >= $2, true) as later
+			) m
+			where s.low < s.high
+		)
+		select least($1::bigint, min(low) - 1) from search where low >= high`, cursor, since).Scan(&from)
 	return from, wrap("find where a replay would begin", err)
 }
 

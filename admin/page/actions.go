@@ -166,9 +166,9 @@ func behind(i *instanceRead) string {
 // waits says how many activities wait, as far as was looked.
 func waits(w pg.Waiting, verb string) string {
 	if w.ToTheEnd {
-		return fmt.Sprintf("Of the %s behind its cursor, %s for it and %s.", plural(w.Looked, "activity", "activities"), plural(w.Count, "is", "are"), verb)
+		return fmt.Sprintf("Of the %s behind its cursor, %s for it and will be %s.", plural(w.Looked, "activity", "activities"), plural(w.Count, "is", "are"), verb)
 	}
-	return fmt.Sprintf("Of the next %s behind its cursor, %s for it; there are more behind them. All of them %s.", plural(w.Looked, "activity", "activities"), plural(w.Count, "is", "are"), verb)
+	return fmt.Sprintf("Of the next %s behind its cursor, %s for it; there are more behind them. All of them will be %s.", plural(w.Looked, "activity", "activities"), plural(w.Count, "is", "are"), verb)
 }
 
 func planPause(_ context.Context, _ *Page, i *instanceRead, _ func(string) string, c *confirmation) error {
@@ -274,7 +274,7 @@ func planReplay(ctx context.Context, p *Page, i *instanceRead, query func(string
 	}
 	c.Hidden = append(c.Hidden, choice{Value: since.UTC().Format(time.RFC3339), Text: "since"})
 	c.Says = []string{
-		fmt.Sprintf("What was published since %s is sent to it again: its cursor goes back by %s, from %s to %s.", stamp(since), plural(i.CursorID-from, "id", "ids"), count(i.CursorID), count(from)),
+		fmt.Sprintf("What was published since %s is sent to it again: its cursor goes back by about %s, from %s to %s.", stamp(since), plural(i.CursorID-from, "id", "ids"), count(i.CursorID), count(from)),
 		waits(again, "sent"),
 		"Receivers ignore what they have. Use it for a server that lost its data, not for one that is merely behind.",
 	}
@@ -301,7 +301,7 @@ func planSkip(_ context.Context, _ *Page, i *instanceRead, _ func(string) string
 	c.Button = "Give up what waits"
 	c.Says = []string{
 		fmt.Sprintf("All that waits for it is given up: its cursor goes forward by %s, from %s to the newest.", plural(i.IDsBehind, "id", "ids"), count(i.CursorID)),
-		waits(i.Waiting, "never sent to it"),
+		waits(i.Waiting, "left out"),
 		"Its users miss those posts, edits and deletions. A replay takes it back, as long as the activities are kept.",
 	}
 	return nil

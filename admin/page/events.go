@@ -82,7 +82,7 @@ func (p *Page) sendLive(ctx context.Context, r *http.Request, s *stream) error {
 		return s.send(": nothing new\n\n")
 	}
 	s.last = sum
-	return s.send("data: " + string(bytes.ReplaceAll(bytes.TrimSpace(part), []byte("\n"), []byte("\ndata: "))) + "\n\n")
+	return s.send("data: " + string(bytes.ReplaceAll(part, []byte("\n"), []byte("\ndata: "))) + "\n\n")
 }
 
 // stream is one page that is updated.

@@ -116,7 +116,17 @@ func serve(t *testing.T, token string) *server {
 		insert into fedsender.history (minute, delivered, retry) select date_trunc('minute', now()) - n * interval '1 minute', 60 * n, 6 from generate_series(1, 100) n`)
 	require.NoError(t, err)
 	require.NoError(t, conn.Close(t.Context()))
-	db, err := pgxpool.New(t.Context(), database)
+	return servePage(t, token, database, 4)
+}
+
+// servePage starts a page before a database, with so many connections.
+func servePage(t testing.TB, token, database string, connections int32) *server {
+	t.Helper()
+	pool, err := pgxpool.ParseConfig(database)
+	require.NoError(t, err)
+	pool.MaxConns, pool.MinConns = connections, connections
+	pool.ConnConfig.RuntimeParams["application_name"] = "page"
+	db, err := pgxpool.NewWithConfig(context.Background(), pool)
 	require.NoError(t, err)
 	s := &server{db: db, spy: &spy{Pool: db}, log: &journal{}}
 	log := slog.New(slog.NewTextHandler(s.log, nil))
@@ -158,7 +168,7 @@ type answer struct {
 }
 
 // do sends a request that edit may change.
-func (s *server) do(t *testing.T, method, path string, form url.Values, edit func(*http.Request)) answer {
+func (s *server) do(t testing.TB, method, path string, form url.Values, edit func(*http.Request)) answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, s.url+path, strings.NewReader(form.Encode()))
 	require.NoError(t, err)
@@ -176,13 +186,13 @@ func (s *server) do(t *testing.T, method, path string, form url.Values, edit fun
 	return answer{response.StatusCode, string(body), response.Header}
 }
 
-func (s *server) get(t *testing.T, path string) answer {
+func (s *server) get(t testing.TB, path string) answer {
 	t.Helper()
 	return s.do(t, http.MethodGet, path, nil, nil)
 }
 
 // signIn gives the client a session.
-func (s *server) signIn(t *testing.T) {
+func (s *server) signIn(t testing.TB) {
 	t.Helper()
 	got := s.do(t, http.MethodPost, "/login", url.Values{"token": {token}}, nil)
 	require.Equal(t, http.StatusSeeOther, got.status, got.body)

@@ -58,7 +58,7 @@ func TestPage_ActsAfterAConfirmationThatSaysWhatItDoes(t *testing.T) {
 		return form
 	}
 	require.Contains(t, s.get(t, "/instance/skip?"+domain.Encode()).body, "goes forward by 30 ids, from 0 to the newest")
-	require.Contains(t, s.get(t, "/instance/skip?"+domain.Encode()).body, "Of the 30 activities behind its cursor, 30 are for it and never sent to it.")
+	require.Contains(t, s.get(t, "/instance/skip?"+domain.Encode()).body, "Of the 30 activities behind its cursor, 30 are for it and will be left out.")
 	require.Zero(t, s.number(t, `select count(*) from fedsender.instance_control where instance_id = 3`), "a question changes nothing")
 
 	for _, c := range []struct {
@@ -85,6 +85,14 @@ func TestPage_ActsAfterAConfirmationThatSaysWhatItDoes(t *testing.T) {
 	for path, form := range map[string]url.Values{"/instance/limit": with("most", "1001"), "/instance/pause": with("for", "-1h"), "/instance/replay": with()} {
 		form.Set("form_token", formToken(t, s.get(t, "/instance/pause?domain=i-3.example").body))
 		require.Equal(t, http.StatusBadRequest, s.do(t, http.MethodPost, path, form, nil).status, path)
+	}
+	s.confirm(t, "/instance/skip", with())
+	_, err := s.db.Exec(t.Context(), `update fedsender.activity set published_at = now() - (31.5 - id) * interval '1 hour'`)
+	require.NoError(t, err)
+	for back, want := range map[string]string{"1h": "", "6h": "about 5 ids, from 30 to 25", "24h": "about 23 ids, from 30 to 7", "720h": "about 30 ids, from 30 to 0"} {
+		body := s.get(t, "/instance/replay?domain=i-3.example&back="+back).body
+		require.Contains(t, body, want)
+		require.Equal(t, want == "", strings.Contains(body, "Nothing before its cursor"), back)
 	}
 	got := s.confirm(t, "/instance/pause", with())
 	require.Equal(t, http.StatusSeeOther, got.status)
