@@ -55,6 +55,7 @@ func TestPage_Pictures(t *testing.T) {
 	}
 	ok(t, os.MkdirAll(dir, 0o755))
 	w := newWorld(t, 3000, 3)
+	w.wait(t.Context(), t, "most have all", `select count(*) filter (where state = 'ok') * 10 > count(*) * 8 from fedsender.instance_status`)
 	ctx := browser(t)
 	picture := func(name string) {
 		png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
