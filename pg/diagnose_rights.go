@@ -40,6 +40,7 @@ var neededOnTables = []needed{
 	{"sweep", "select,update"},
 	{"process", "select,insert,update,delete"},
 	{"balance", "select,insert,update"},
+	{"history", "select,insert,update,delete"},
 	{"demand", "select,insert,update"},
 }
 
