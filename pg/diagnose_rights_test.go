@@ -61,6 +61,7 @@ func work(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		},
 		func() error { return pg.NoteDemand(ctx, tx) },
+		func() error { return pg.AddHistory(ctx, tx, pg.Outcomes{Delivered: 1}, time.Second) },
 		func() error { _, _, err := pg.Gauges(ctx, tx); return err },
 		func() error { _, err := pg.Summary(ctx, tx); return err },
 		func() error { _, err := pg.Processes(ctx, tx); return err },

@@ -34,7 +34,7 @@ type Config struct {
 	Name             string `env:"SENDER_NAME" default:"host name and pid" unit:"text" usage:"what this process is called in views, metrics and logs"`
 
 	AdminAddr  string `env:"SENDER_ADMIN_ADDR" default:"127.0.0.1:9464" unit:"HOST:PORT" usage:"where the status page, /healthz, /readyz and /metrics are served; empty: nowhere"`
-	AdminToken string `env:"SENDER_ADMIN_TOKEN" secret:"file" unit:"text" usage:"bearer token for what changes something and for /debug/pprof; without it nobody can"`
+	AdminToken string `env:"SENDER_ADMIN_TOKEN" secret:"file" unit:"text" usage:"what opens the page and /debug/pprof; without it browsers on this machine may read the page, and nobody may act"`
 
 	LogFormat string     `env:"SENDER_LOG_FORMAT" envDefault:"auto" unit:"auto|text|json" usage:"auto: text on a terminal, else json"`
 	LogLevel  slog.Level `env:"SENDER_LOG_LEVEL" envDefault:"info" unit:"debug|info|warn|error" usage:"what is logged, and all that is worse"`

@@ -2,7 +2,6 @@ package page
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -43,7 +42,7 @@ type Snapshot struct {
 // snapshot returns the fleet. Whatever the number of viewers, it is read once in a few seconds, and not at all when nobody
 // looks.
 func (p *Page) snapshot(ctx context.Context) (*Snapshot, error) {
-	return p.fleet.get(ctx, func(ctx context.Context, last **Snapshot) *Snapshot {
+	return p.fleet.get(ctx, p.LockReads.Wait, func(ctx context.Context, last **Snapshot) *Snapshot {
 		next := &Snapshot{}
 		if last != nil {
 			*next = **last
@@ -78,7 +77,7 @@ func (p *Page) readFleet(ctx context.Context, s *Snapshot) {
 		}
 		return err
 	})
-	part("Who holds which instance", s.readHolders(p))
+	part("Who holds which instance", s.readHolders)
 	part("The state of the instances", func(ctx context.Context, q pg.Querier) error {
 		instances, err := pg.Fleet(ctx, q, maxInstances+1)
 		if err == nil {
@@ -90,22 +89,17 @@ func (p *Page) readFleet(ctx context.Context, s *Snapshot) {
 	s.Took = time.Since(s.At)
 }
 
-func (s *Snapshot) readHolders(p *Page) func(ctx context.Context, q pg.Querier) error {
-	return func(ctx context.Context, q pg.Querier) error {
-		if err := p.LockReads.Wait(ctx); err != nil {
-			return errors.Join(context.DeadlineExceeded, err)
-		}
-		held, err := pg.Holders(ctx, q)
-		if err != nil {
-			return err
-		}
-		s.holders, s.leases = make(map[int32]string, len(held)), map[string]int{}
-		for _, h := range held {
-			s.holders[h.InstanceID] = h.Name
-			s.leases[h.Process]++
-		}
-		return nil
+func (s *Snapshot) readHolders(ctx context.Context, q pg.Querier) error {
+	held, err := pg.Holders(ctx, q)
+	if err != nil {
+		return err
 	}
+	s.holders, s.leases = make(map[int32]string, len(held)), map[string]int{}
+	for _, h := range held {
+		s.holders[h.InstanceID] = h.Name
+		s.leases[h.Process]++
+	}
+	return nil
 }
 
 // sum makes what is counted, and the order.

@@ -24,7 +24,7 @@ type history struct {
 }
 
 func (p *Page) history(ctx context.Context) (history, error) {
-	return p.minutes.get(ctx, func(ctx context.Context, last *history) history {
+	return p.minutes.get(ctx, nil, func(ctx context.Context, last *history) history {
 		next := history{}
 		err := p.reading(ctx, func(ctx context.Context, q pg.Querier) (err error) {
 			next.minutes, err = pg.History(ctx, q, historyShown)

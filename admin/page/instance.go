@@ -52,7 +52,7 @@ func (p *Page) oneInstance(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	read, err := p.instances.of(domain).get(ctx, func(ctx context.Context, _ **instanceRead) *instanceRead {
+	read, err := p.instances.of(domain).get(ctx, nil, func(ctx context.Context, _ **instanceRead) *instanceRead {
 		return p.readInstance(ctx, domain)
 	})
 	if err == nil {

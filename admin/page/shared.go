@@ -59,8 +59,8 @@ func (s *shared[T]) peek(now time.Time) (last *T, fresh bool) {
 }
 
 // get returns a value that is fresh, or the last one while another viewer waits for a fresh one. It reads on behalf of all, so
-// the read goes on when this viewer leaves.
-func (s *shared[T]) get(ctx context.Context, read func(ctx context.Context, last *T) T) (T, error) {
+// the read goes on when this viewer leaves. wait holds a read up until it may begin, which is no cost of it; nil: it may at once.
+func (s *shared[T]) get(ctx context.Context, wait func(context.Context) error, read func(ctx context.Context, last *T) T) (T, error) {
 	last, fresh := s.peek(time.Now())
 	if fresh {
 		return *last, nil
@@ -82,6 +82,12 @@ func (s *shared[T]) get(ctx context.Context, read func(ctx context.Context, last
 	}
 	if last, fresh = s.peek(time.Now()); fresh {
 		return *last, nil
+	}
+	if wait != nil {
+		if err := wait(ctx); err != nil {
+			var none T
+			return none, err
+		}
 	}
 	began := time.Now()
 	value := read(context.WithoutCancel(ctx), last)
