@@ -2,6 +2,7 @@ package pg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -127,21 +128,57 @@ const lockLoaded = `
 	from fedsender.source_domain_list, fedsender.source_instance, fedsender.source_follower, fedsender.follower_tombstone
 	limit 0`
 
+// stale tells of tables that were rewritten or replaced after the transaction's snapshot was taken, while it waited for the
+// lock: to the snapshot they are empty. What pg_relation_filenode reads is not of the snapshot. See the Postgres manual,
+// 13.6: "Caveats" of data consistency.
+const stale = `
+	select exists (
+		select
+		from pg_locks l
+		left join pg_class c on c.oid = l.relation
+		where l.pid = pg_backend_pid() and l.locktype = 'relation'
+			and (c.oid is null or c.relkind = 'r' and c.relfilenode <> 0 and c.relfilenode <> pg_relation_filenode(c.oid)))`
+
+// loadAttempts is how often a table may be rewritten at the moment that Load comes.
+const loadAttempts = 5
+
 // Load reads it all in one snapshot and hands it to use, which must take the sequences in the order of the fields, each
 // once. An error of the database is returned after use, so what use built counts only without an error.
 func Load(ctx context.Context, db Beginner, use func(*Loaded)) error {
 	ctx = long(ctx)
-	tx, err := db.Begin(ctx)
-	if err != nil {
-		return fmt.Errorf("load followers: %w", err)
+	for range loadAttempts {
+		tx, err := db.Begin(ctx)
+		if err != nil {
+			return fmt.Errorf("load followers: %w", err)
+		}
+		whole, err := loadWhole(ctx, tx, use)
+		_ = tx.Rollback(ctx) // it only reads
+		if whole || err != nil {
+			return err
+		}
 	}
-	defer func() { _ = tx.Rollback(ctx) }() // it only reads
+	return errors.New("load followers: tables that it reads are rewritten all the time (ALTER TABLE, TRUNCATE)")
+}
+
+// loadWhole reports false, and has not called use, if the snapshot doesn't show a table as it is.
+func loadWhole(ctx context.Context, tx pgx.Tx, use func(*Loaded)) (whole bool, err error) {
 	if _, err := tx.Exec(ctx, `set transaction isolation level repeatable read, read only`); err != nil {
-		return fmt.Errorf("load followers: %w", err)
+		return false, fmt.Errorf("load followers: %w", err)
 	}
 	if _, err := tx.Exec(ctx, lockLoaded); err != nil {
-		return fmt.Errorf("load followers: %w", err)
+		return false, fmt.Errorf("load followers: %w", err)
 	}
+	var rewritten bool
+	if err := tx.QueryRow(ctx, stale).Scan(&rewritten); err != nil {
+		return false, fmt.Errorf("load followers: %w", err)
+	}
+	if rewritten {
+		return false, nil
+	}
+	return true, load(ctx, tx, use)
+}
+
+func load(ctx context.Context, tx pgx.Tx, use func(*Loaded)) (err error) {
 	l := &Loaded{}
 	var text string
 	if err := tx.QueryRow(ctx, `select pg_current_snapshot()::text`).Scan(&text); err != nil {

@@ -62,6 +62,36 @@ func TestLoad_HasLockedEveryTableBeforeItTakesLong(t *testing.T) {
 	})
 }
 
+func TestLoad_SeesTablesThatWereRewrittenWhileItWaited(t *testing.T) {
+	withWorld(t, func(t *testing.T, w *lemmy.World, conn *pgx.Conn) {
+		require.NoError(t, w.Fill(t.Context(), lemmy.Size{Instances: 3, Communities: 2, Followers: 20}))
+		table := map[lemmy.Line]string{lemmy.V019: "community_follower", lemmy.V10: "community_actions"}[w.Line]
+		count := func() (n int) {
+			require.NoError(t, pg.Load(t.Context(), conn, func(l *pg.Loaded) {
+				for range l.Followers {
+					n++
+				}
+			}))
+			return n
+		}
+		want := count()
+		require.NotZero(t, want)
+		look := another(t, conn)
+		tx, err := another(t, conn).Begin(t.Context())
+		require.NoError(t, err)
+		_, err = tx.Exec(t.Context(), `alter table `+table+` add column noise double precision default random()`)
+		require.NoError(t, err)
+		pid := int64(conn.PgConn().PID())
+		loaded := make(chan int, 1)
+		go func() { loaded <- count() }()
+		require.Eventually(t, func() bool {
+			return value[bool](t, look, `select exists (select from pg_locks where pid = $1::bigint and not granted)`, pid)
+		}, time.Minute, time.Millisecond)
+		require.NoError(t, tx.Commit(t.Context()))
+		require.Equal(t, want, <-loaded)
+	})
+}
+
 func TestSaving_LocksEveryTableFirst(t *testing.T) {
 	withWorld(t, func(t *testing.T, _ *lemmy.World, conn *pgx.Conn) {
 		saving := pg.Saving{
