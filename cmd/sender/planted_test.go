@@ -151,6 +151,7 @@ func TestSecrets_AreShownNowhere(t *testing.T) {
 		l.search(path, get(t, address, path, plantedToken, ""))
 		l.search(path+" without the token", get(t, address, path, "", ""))
 	}
+	require.Contains(t, get(t, address, "/dead-letters", plantedToken, ""), "here.example/a/1", "the page shows the dead letters")
 	l.search("OpenMetrics", get(t, address, "/metrics", plantedToken, "application/openmetrics-text; version=1.0.0"))
 	requireEveryMetric(t, get(t, address, "/metrics", plantedToken, ""))
 	for _, verb := range [][]string{{"status"}, {"status", "--json"}, {"status", "toad.example"}, {"doctor"}, {"doctor", "--json"}, {"dead-letters", "list", "--json"},
