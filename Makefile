@@ -17,7 +17,7 @@ BENCHTIME ?= 1s
 # the race detector, which would watch the tests alone and double their time; most of it they wait, so they go four at a time.
 FAULTS := ./test/chaos/... ./test/deadline/... ./test/failover/...
 SERVERS := ./test/adapter/... ./test/bench/... ./test/browser/... ./test/docs/... ./test/lemmy/...
-OTHERS = $$(go list ./... | grep -vE '/test/(chaos|deadline|failover|adapter|bench|docs|lemmy)(/|$$)')
+OTHERS = $$(go list ./... | grep -vE '/test/(chaos|deadline|failover|adapter|bench|browser|docs|lemmy)(/|$$)')
 
 .PHONY: help
 help: ## Print this list

@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fedsender/fedsender/test/bubble"
 )
 
 func TestNotices_AProcessWhoseLoopsStandStillIsNotAlive(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var heard [Alive + 1]atomic.Int64
 		e := &engine{config: Config{Notify: func(phase Phase, _ string) { heard[phase].Add(1) }}}
 		loops, end := context.WithCancel(t.Context())

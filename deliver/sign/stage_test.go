@@ -371,7 +371,7 @@ func TestStage_ManyAtOnceEachGetTheirOwn(t *testing.T) {
 }
 
 func TestStage_WhatHasBegunGoesBeforeWhatHasNotButBeforeNoOtherActivity(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		stage := NewStage(&slow{}, 1, nil)
 		var mu sync.Mutex
 		var order []string
@@ -416,7 +416,7 @@ func TestStage_WhatHasBegunGoesBeforeWhatHasNotButBeforeNoOtherActivity(t *testi
 }
 
 func TestStage_BatchLeavesOutWhoWantsATurnForSomethingElse(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		backend := &slow{lanes: 4, goOn: make(chan struct{})}
 		a := newCrowd(t, NewStage(backend, 1, nil))
 		key, took := testKey(t, "ed25519"), false

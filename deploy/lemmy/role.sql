@@ -10,7 +10,7 @@
 --   docker compose exec -T postgres psql -U lemmy -d lemmy < role.sql
 --   docker compose exec postgres psql -U lemmy -d lemmy -c '\password fedsender'
 --
--- To take it all away again: `sender migrate --down`, then `drop owned by fedsender; drop role fedsender;`.
+-- To take it all away again: `sender migrate --down`, then `drop owned by fedsender; drop role fedsender, fedsender_viewer;`.
 
 do $$
 declare
@@ -20,6 +20,12 @@ declare
 begin
   if not exists (select from pg_roles where rolname = 'fedsender') then
     create role fedsender login nosuperuser nocreatedb nocreaterole;
+  end if;
+
+  -- Who may read the views for dashboards, and nothing else: give it to the logins of yours that look. What it may read,
+  -- `sender migrate` says, which may not make roles itself.
+  if not exists (select from pg_roles where rolname = 'fedsender_viewer') then
+    create role fedsender_viewer nologin;
   end if;
 
   -- Its own schema.
