@@ -210,8 +210,8 @@ func (c *Config) checkNumbers() error {
 }
 
 func (c *Config) checkText() error {
-	if c.AdminToken != "" && strings.TrimSpace(c.AdminToken) == "" {
-		return wrong("SENDER_ADMIN_TOKEN", "is blank, and anybody could guess it; give it a long random value, or leave it unset")
+	if err := checkAdminToken(c.AdminToken); err != nil {
+		return err
 	}
 	if c.Name == "" || len(c.Name) > maxNameBytes || strings.ContainsFunc(c.Name, isNoNameRune) {
 		return wrong("SENDER_NAME", "must be 1 to %d printable ASCII characters without spaces, not %q", maxNameBytes, c.Name)
@@ -226,6 +226,13 @@ func (c *Config) checkText() error {
 		return wrong("SENDER_USER_AGENT", "must be one line of printable ASCII")
 	}
 	return c.checkCAFile()
+}
+
+func checkAdminToken(token string) *ConfigError {
+	if token != "" && strings.TrimSpace(token) == "" {
+		return &ConfigError{"SENDER_ADMIN_TOKEN", "is blank, and anybody could guess it; give it a long random value, or leave it unset"}
+	}
+	return nil
 }
 
 func (c *Config) checkCAFile() error {

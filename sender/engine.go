@@ -84,7 +84,7 @@ type engine struct {
 	listsChanged chan struct{}   // an entry may expire earlier than was known
 	ended        <-chan struct{} // closed when Run's ctx ends
 	pulse        pulse
-	notifying    sync.Mutex // one call of Notify at a time
+	reloads      chan bool // to runNotices: a reload begins (true) or has ended
 
 	left leftovers
 

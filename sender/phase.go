@@ -20,9 +20,9 @@ const (
 type Phase int
 
 const (
-	// Ready: this process delivers, for the first time or after Reloading. Once for the start.
+	// Ready: this process delivers for the first time, or Reloading has ended; then the text tells whether it delivers.
 	Ready Phase = iota + 1
-	// Reloading: secrets are read again.
+	// Reloading: secrets are read again. It comes only after the first Ready, and Ready follows unless ctx ends before.
 	Reloading
 	// Stopping: ctx has ended; deliveries in flight may still take the shutdown time-out.
 	Stopping
@@ -52,46 +52,91 @@ func (e *engine) alive() error {
 	return fmt.Errorf("no cursor was written, nor was there a try, for more than %s: this process hangs", pulseWithin)
 }
 
+// notices belongs to the goroutine that alone calls Notify.
+type notices struct {
+	*engine
+	ready func() error
+	begun bool   // Ready was said
+	said  string // the last text
+}
+
 // runNotices tells Notify how the process is until ended ends. ctx is that of the loops.
 func (e *engine) runNotices(ctx, ended context.Context) {
+	(&notices{engine: e, ready: e.ready}).run(ctx, ended)
+}
+
+func (n *notices) run(ctx, ended context.Context) {
 	tick := time.NewTicker(pulseEvery)
 	defer tick.Stop()
-	said, before, stopping := false, "", ctx.Done()
+	stopping := ctx.Done()
+	n.live(ctx.Err() != nil)
 	for {
-		switch {
-		case ctx.Err() != nil: // draining has bounds of its own
-			e.notify(Alive, "")
-		case e.pulse.isFelt():
-			text := "delivering"
-			if err := e.ready(); err != nil {
-				text = "not delivering: " + err.Error()
-			} else if !said {
-				said, before = true, text
-				e.notify(Ready, text)
-			}
-			if text == before {
-				e.notify(Alive, "")
-			} else {
-				e.notify(Alive, text)
-			}
-			before = text
-		}
 		select {
 		case <-ended.Done():
 			return
 		case <-stopping:
 			stopping = nil
-			e.notify(Stopping, "letting deliveries in flight end")
+			n.tell(Stopping, "letting deliveries in flight end")
+		case begins := <-n.reloads:
+			if ctx.Err() == nil {
+				n.reload(begins)
+			}
 		case <-tick.C:
+			n.live(ctx.Err() != nil)
 		}
 	}
 }
 
-func (e *engine) notify(phase Phase, text string) {
-	if e.config.Notify == nil {
+// live tells that the process lives, and once that it is ready. Draining has bounds of its own.
+func (n *notices) live(draining bool) {
+	if draining {
+		n.tell(Alive, n.said)
 		return
 	}
-	e.notifying.Lock()
-	defer e.notifying.Unlock()
-	e.config.Notify(phase, text)
+	if !n.pulse.isFelt() {
+		return
+	}
+	text, delivers := n.state()
+	if delivers && !n.begun {
+		n.begun = true
+		n.tell(Ready, text)
+	}
+	n.tell(Alive, text)
+}
+
+// reload tells of a reload. Whoever waits for the first Ready would take the one after a reload for it.
+func (n *notices) reload(begins bool) {
+	switch text, _ := n.state(); {
+	case !n.begun:
+	case begins:
+		n.tell(Reloading, "reading the secrets again")
+	default:
+		n.tell(Ready, text)
+	}
+}
+
+func (n *notices) state() (text string, delivers bool) {
+	if err := n.ready(); err != nil {
+		return "not delivering: " + err.Error(), false
+	}
+	return "delivering", true
+}
+
+func (n *notices) tell(phase Phase, text string) {
+	if phase == Alive && text == n.said {
+		text = ""
+	} else {
+		n.said = text
+	}
+	if n.config.Notify != nil {
+		n.config.Notify(phase, text)
+	}
+}
+
+// tellReload has the goroutine of the notices say that a reload begins or has ended.
+func (e *engine) tellReload(ctx context.Context, begins bool) {
+	select {
+	case e.reloads <- begins:
+	case <-ctx.Done():
+	}
 }

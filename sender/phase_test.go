@@ -2,6 +2,9 @@ package sender
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -37,6 +40,58 @@ func TestNotices_AProcessWhoseLoopsStandStillIsNotAlive(t *testing.T) {
 		end()
 		require.Positive(t, after(time.Minute), "it drains")
 		require.EqualValues(t, 1, heard[Stopping].Load())
+		endAll()
+		synctest.Wait()
+	})
+}
+
+func TestNotices_AReloadEndsWithWhatIsSoThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var heard []string
+		e := &engine{reloads: make(chan bool), config: Config{Notify: func(phase Phase, text string) {
+			mu.Lock()
+			defer mu.Unlock()
+			if phase != Alive || text != "" {
+				heard = append(heard, fmt.Sprintf("%d %s", phase, text))
+			}
+		}}}
+		next := func() (said []string) {
+			time.Sleep(2 * pulseEvery)
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			said, heard = heard, nil
+			return said
+		}
+		reload := func() {
+			e.tellReload(t.Context(), true)
+			e.tellReload(t.Context(), false)
+		}
+		var trouble atomic.Pointer[error]
+		set := func(err error) { trouble.Store(&err) }
+		set(errors.New("joining"))
+		loops, end := context.WithCancel(t.Context())
+		all, endAll := context.WithCancel(t.Context())
+		go (&notices{engine: e, ready: func() error { return *trouble.Load() }}).run(loops, all)
+
+		reload()
+		require.Equal(t, []string{"4 not delivering: joining"}, next(), "nobody takes the end of a reload for the first Ready")
+		set(nil)
+		require.Equal(t, []string{"1 delivering"}, next())
+		reload()
+		require.Equal(t, []string{"2 reading the secrets again", "1 delivering"}, next())
+		set(errors.New("no database"))
+		require.Equal(t, []string{"4 not delivering: no database"}, next())
+		reload()
+		require.Equal(t, []string{"2 reading the secrets again", "1 not delivering: no database"}, next())
+		set(nil)
+		require.Equal(t, []string{"4 delivering"}, next())
+		e.tellReload(t.Context(), true)
+		require.Equal(t, []string{"2 reading the secrets again", "4 delivering"}, next(), "it delivers meanwhile")
+		end()
+		e.tellReload(t.Context(), false)
+		require.Equal(t, []string{"3 letting deliveries in flight end"}, next())
 		endAll()
 		synctest.Wait()
 	})

@@ -82,10 +82,10 @@ func (e *engine) runReloads(ctx context.Context) {
 		case <-tick:
 			r.look(ctx, false)
 		case <-reload.Now:
-			e.notify(Reloading, "reading the secrets again")
+			e.tellReload(ctx, true)
 			clear(r.said)
 			r.look(ctx, true)
-			e.notify(Ready, "delivering")
+			e.tellReload(ctx, false)
 		}
 	}
 }
@@ -101,11 +101,7 @@ func (r *reloading) look(ctx context.Context, asked bool) {
 	if secrets == r.inForce && !asked || secrets == r.refused && !asked && time.Now().Before(r.again) {
 		return
 	}
-	if secrets.AdminToken != r.inForce.AdminToken {
-		r.logins.token.Store(&secrets.AdminToken)
-		r.inForce.AdminToken = secrets.AdminToken
-		r.log.Info("SENDER_ADMIN_TOKEN has a new value")
-	}
+	r.takeToken(secrets.AdminToken)
 	if asked || secrets.DatabaseURL != r.inForce.DatabaseURL {
 		r.takeDatabase(ctx, secrets)
 	}
@@ -119,6 +115,19 @@ func (r *reloading) look(ctx context.Context, asked bool) {
 		r.log.Info("the secrets were read again")
 	}
 	r.putOff(secrets, asked)
+}
+
+func (r *reloading) takeToken(token string) {
+	if err := checkAdminToken(token); err != nil {
+		r.keep("SENDER_ADMIN_TOKEN", errors.New("its new value "+err.Problem))
+		return
+	}
+	delete(r.said, "SENDER_ADMIN_TOKEN")
+	if token != r.inForce.AdminToken {
+		r.logins.token.Store(&token)
+		r.inForce.AdminToken = token
+		r.log.Info("SENDER_ADMIN_TOKEN has a new value")
+	}
 }
 
 // putOff has secrets that were not all taken wait longer each time.

@@ -116,7 +116,7 @@ func newEngine(ctx context.Context, config Config) (*engine, error) {
 	e := &engine{
 		config: config, log: config.Log, id: rand.Text(), metrics: admin.NewMetrics(config.Name, config.Version), tracing: newTracing(config),
 		speed: &speedometer{},
-		index: targets.New(), documents: newDocuments(config.CacheBytes), keys: newKeys(), news: make(chan struct{}, 1), rewinds: make(chan chan struct{}), listsChanged: make(chan struct{}, 1),
+		index: targets.New(), documents: newDocuments(config.CacheBytes), keys: newKeys(), news: make(chan struct{}, 1), rewinds: make(chan chan struct{}), listsChanged: make(chan struct{}, 1), reloads: make(chan bool),
 	}
 	if err := e.openSigner(); err != nil {
 		return nil, err
