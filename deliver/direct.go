@@ -141,9 +141,9 @@ func (d *direct) connect(ctx context.Context, a *attempt) (*conn, error) {
 	config := d.tls.Clone()
 	config.ServerName = a.url.Hostname()
 	encrypted := tls.Client(socket, config)
-	shaking, cancel := context.WithTimeoutCause(ctx, d.tlsTimeout, errHandshakeTimeout)
-	defer cancel()
-	if err := a.handshake(shaking, encrypted, socket); err != nil {
+	shaking, timer := withPatience(ctx, d.tlsTimeout, errHandshakeTimeout)
+	defer timer.end()
+	if err := a.handshake(shaking, timer, encrypted, socket); err != nil {
 		socket.abort()
 		if ctx.Err() == nil && errors.Is(context.Cause(shaking), errHandshakeTimeout) {
 			err = errHandshakeTimeout
@@ -153,12 +153,12 @@ func (d *direct) connect(ctx context.Context, a *attempt) (*conn, error) {
 	return &conn{stream: encrypted, socket: socket, origin: o}, nil
 }
 
-func (a *attempt) handshake(ctx context.Context, encrypted *tls.Conn, socket *gatedConn) error {
+func (a *attempt) handshake(ctx context.Context, timer *patience, encrypted *tls.Conn, socket *gatedConn) error {
 	turner, is := a.client.signer.(turner)
 	if !is {
 		return encrypted.HandshakeContext(ctx)
 	}
-	socket.turn = &handshakeTurn{ctx: ctx, turner: turner, flow: a.doc}
+	socket.turn = &handshakeTurn{ctx: ctx, turner: turner, flow: a.doc, timers: [2]*patience{timer, a.patience}}
 	defer func() { socket.turn = nil }()
 	defer socket.turn.give()
 	if err := socket.turn.take(); err != nil {

@@ -11,7 +11,8 @@ import (
 // errTimeout is the cause of a request that its own time-out ended.
 var errTimeout = errors.New("the request timed out")
 
-// Post sends the document, signed with the key, to the inbox and waits for the answer: at most the request time-out.
+// Post sends the document, signed with the key, to the inbox and waits for the answer: at most the request
+// time-out, in which the wait for a turn of the [Signer] is not counted.
 // The URL is checked by the policy, its addresses by the guard when the connection is made. Through a proxy only the
 // proxy knows the address, so there the guard is left with address literals and local names.
 //
@@ -32,10 +33,10 @@ func (c *Client) PostTraced(ctx context.Context, inbox string, doc *Document, ke
 	if err != nil {
 		return Outcome{Class: Unusable, Reason: err.Error()}
 	}
-	timed, cancel := context.WithTimeoutCause(ctx, c.config.RequestTimeout, errTimeout)
-	defer cancel()
+	timed, timer := withPatience(ctx, c.config.RequestTimeout, errTimeout)
+	defer timer.end()
 	for redirects := 0; ; redirects++ {
-		a := &attempt{client: c, url: target, doc: doc, key: key, gate: gate, trace: trace}
+		a := &attempt{client: c, url: target, doc: doc, key: key, gate: gate, trace: trace, patience: timer}
 		out, location := a.do(timed)
 		if out.Status == 0 && (ctx.Err() != nil || gate.shut()) {
 			return canceled()
@@ -70,6 +71,8 @@ type attempt struct {
 	key    *Key
 	gate   *gate
 	trace  *Trace // nil: nobody is told
+
+	patience *patience // of Post
 
 	proxied    bool
 	ready      func() error // asked when the signature has its turn; nil: it is made in any case

@@ -21,7 +21,9 @@ func (a *attempt) sign(ctx context.Context) error {
 		return nil // the connection was replaced within the second: the same string is not signed twice
 	}
 	began := a.trace.now()
+	a.patience.pause()
 	signature, err := a.client.signer.Sign(ctx, sign.Request{Key: a.key.private, Flow: a.doc, Begun: a.begun, Message: a})
+	a.patience.resume()
 	if errors.Is(err, errNothingKept) {
 		return err
 	}

@@ -26,10 +26,15 @@ type handshakeTurn struct {
 	ctx    context.Context
 	turner turner
 	flow   any
+	timers [2]*patience // of the handshake and of the request
 	has    bool
 }
 
 func (t *handshakeTurn) take() (err error) {
+	for _, timer := range t.timers {
+		timer.pause()
+		defer timer.resume()
+	}
 	if err = t.turner.Take(t.ctx, t.flow, true); err == nil {
 		t.has = true
 	}
