@@ -393,9 +393,9 @@ func TestLemmySource_IsControlledLikeAnyOther(t *testing.T) {
 		assert.ElementsMatch(t, []string{"control instance=2", "control instance=2", "retry instance=2", "cursor instance=2", "cursor instance=2", "cursor instance=4"}, changes(t, conn))
 
 		execute(t, conn, `insert into fedsender.dead_letter (activity_id, instance_id, reason) values ($1, null, 'no key'), ($1, $2, 'x')`, id, one)
-		require.NoError(t, pg.RetryDeadLetter(ctx, conn, 1))
+		execute(t, conn, `select fedsender.retry_dead_letter(1)`)
 		assert.ElementsMatch(t, []string{"redelivery instance=2", "redelivery instance=3"}, changes(t, conn), "whom it is for, and nobody else")
-		require.NoError(t, pg.RetryDeadLetter(ctx, conn, 2))
+		execute(t, conn, `select fedsender.retry_dead_letter(2)`)
 		redeliveries, err := pg.ReadRedeliveries(ctx, conn, []int32{one, two})
 		require.NoError(t, err)
 		assert.Len(t, redeliveries, 2)

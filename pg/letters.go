@@ -108,15 +108,3 @@ func ActOnDeadLetters(ctx context.Context, q interface {
 	}
 	return done, refused, nil
 }
-
-// RetryDeadLetter tries one again, outside the order of the cursor. One that names no server can't be tried.
-func RetryDeadLetter(ctx context.Context, q Querier, id int64) error {
-	_, err := q.Exec(ctx, `select fedsender.retry_dead_letter($1::bigint)`, id)
-	return wrap(fmt.Sprintf("retry dead letter %d", id), err)
-}
-
-// DropDeadLetter gives one up for good.
-func DropDeadLetter(ctx context.Context, q Querier, id int64) error {
-	_, err := q.Exec(ctx, `select fedsender.drop_dead_letter($1::bigint)`, id)
-	return wrap(fmt.Sprintf("drop dead letter %d", id), err)
-}
