@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,7 +30,10 @@ func main() {
 	os.Exit(a.finish(root.ExecuteContext(ctx)))
 }
 
-// withSignals ends the context at the first SIGTERM or SIGINT and the program at the second, for whoever does not want
+// sameSignal: what starts programs for others (timeout(1), make, a shell) often signals both the process and its group.
+const sameSignal = 500 * time.Millisecond
+
+// withSignals ends the context at the first SIGTERM or SIGINT and the program at a later one, for whoever does not want
 // to wait for deliveries in flight. A terminal that is closed sends SIGHUP, which means the same there.
 func withSignals(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -42,7 +46,9 @@ func withSignals(ctx context.Context) (context.Context, func()) {
 	go func() {
 		<-signals
 		cancel()
-		<-signals
+		for first := time.Now(); time.Since(first) < sameSignal; {
+			<-signals
+		}
 		fmt.Fprintln(os.Stderr, "sender: ended at once by a second signal; what was in flight may be sent again")
 		os.Exit(exitBad)
 	}()
