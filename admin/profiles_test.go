@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fedsender/fedsender/admin"
+	"github.com/fedsender/fedsender/admin/access"
 )
 
 // contend has two goroutines fight for a lock until done is closed.
@@ -60,4 +61,18 @@ func TestHandler_NotesWaitsOnlyWhileTheirProfileIsTaken(t *testing.T) {
 	status, body, _ := get(t, cfg, "/metrics", "")
 	require.Equal(t, 200, status)
 	require.Contains(t, body, "\ngo_cpu_classes_gc_total_cpu_seconds_total ")
+}
+
+func TestHandler_OpensProfilesToASession(t *testing.T) {
+	cfg := config()
+	cfg.Token = func() string { return "t0ken" }
+	login := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/login", nil)
+	cookie, _ := access.New(cfg.Token).Login(login, "t0ken")
+	for want, session := range map[int]*http.Cookie{200: cookie, 401: {Name: cookie.Name, Value: "x"}} {
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/debug/pprof/cmdline", nil)
+		request.AddCookie(session)
+		answer := httptest.NewRecorder()
+		admin.Handler(cfg).ServeHTTP(answer, request)
+		require.Equal(t, want, answer.Code)
+	}
 }

@@ -67,13 +67,10 @@ const (
 	Known
 )
 
-// Look finds out who asks, by a bearer token (RFC 6750, 2.1) or by the cookie of a login.
+// Look finds out who asks, by a bearer token (RFC 6750, 2.1) or by the cookie of a login. Another scheme is for a proxy in
+// front, which browsers answer with each request.
 func (g *Guard) Look(r *http.Request) (Who, Result) {
-	if header := r.Header.Get("Authorization"); header != "" {
-		scheme, shown, _ := strings.Cut(header, " ")
-		if !strings.EqualFold(scheme, "Bearer") {
-			return Who{}, Wrong
-		}
+	if scheme, shown, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
 		return Who{Name: "bearer token"}, g.try(r, strings.TrimSpace(shown))
 	}
 	cookie, err := r.Cookie(cookieName)
@@ -176,10 +173,25 @@ func (g *Guard) sign(purpose string, body []byte) []byte {
 }
 
 // Local tells that a request comes from this machine and names it as such. The name counts because any site can have its own
-// name resolve to 127.0.0.1 and have a browser here read what that answers.
+// name resolve to 127.0.0.1 and have a browser here read what that answers. What a proxy on this machine passes on may come
+// from anywhere; one that does not say that it is a proxy can't be told.
 func Local(r *http.Request) bool {
+	if isForwarded(r.Header) {
+		return false
+	}
 	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	return ok && isLoopback(local.String()) && isLoopback(r.RemoteAddr) && isLocalName(r.Host)
+}
+
+// isForwarded tells that a proxy says of itself that it passed a request on.
+func isForwarded(h http.Header) bool {
+	for name := range h {
+		switch {
+		case name == "Forwarded", name == "Via", name == "X-Real-Ip", strings.HasPrefix(name, "X-Forwarded-"):
+			return true
+		}
+	}
+	return false
 }
 
 func isLoopback(hostPort string) bool {

@@ -153,3 +153,29 @@ func TestLocal_IsThisMachineByItsOwnName(t *testing.T) {
 		require.Equal(t, c.want, Local(r), name)
 	}
 }
+
+func TestGuard_LooksAtTheCookieWhereAProxyAsksForAPasswordOfItsOwn(t *testing.T) {
+	g, _ := clocked(secret)
+	cookie, _ := g.Login(request(t, "192.0.2.1:1"), secret)
+	r := request(t, "192.0.2.1:1")
+	r.SetBasicAuth("somebody", "the proxy's password")
+	_, result := g.Look(r)
+	require.Equal(t, Stranger, result)
+	r.AddCookie(cookie)
+	_, result = g.Look(r)
+	require.Equal(t, Known, result)
+}
+
+func TestLocal_IsNothingThatAProxyPassedOn(t *testing.T) {
+	local := func() *http.Request {
+		r := request(t, "127.0.0.1:40000")
+		r.Host = "127.0.0.1:9464"
+		return r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9464}))
+	}
+	require.True(t, Local(local()))
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP", "Via"} {
+		r := local()
+		r.Header.Set(name, "")
+		require.False(t, Local(r), name)
+	}
+}

@@ -31,6 +31,8 @@ func TestAttack_WithoutATokenNobodyActsAndOnlyThisMachineReads(t *testing.T) {
 	for _, path := range []string{"/", "/instances", "/events?of=/", "/history.json", "/trace"} {
 		note("no token is set, "+path+" under a name that another site made lead here", s.do(t, http.MethodGet, path, nil, rebound), 403)
 	}
+	proxied := func(r *http.Request) { r.Header.Set("X-Real-IP", "192.0.2.1") }
+	note("no token is set, / through a proxy on this machine", s.do(t, http.MethodGet, "/", nil, proxied), 403)
 	for _, path := range []string{"/instance/pause", "/instance/skip", "/dead-letters/drop"} {
 		note("no token is set, POST "+path, s.do(t, http.MethodPost, path, url.Values{"domain": {"i-1.example"}}, nil), 403)
 		note("no token is set, GET "+path, s.get(t, path+"?domain=i-1.example"), 403)
