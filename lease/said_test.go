@@ -1,34 +1,22 @@
 package lease_test
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/fedsender/fedsender/lease"
 	"github.com/fedsender/fedsender/test/bubble"
+	"github.com/fedsender/fedsender/test/transcript"
 )
 
 // journal is a log that can be read while it is written.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
+type journal struct{ transcript.Transcript }
 
 func (j *journal) count(words string) int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return strings.Count(j.text.String(), words)
+	return strings.Count(j.String(), words)
 }
 
 func (j *journal) keep(c *lease.Config) { c.Log = slog.New(slog.NewTextHandler(j, nil)) }

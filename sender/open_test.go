@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,25 +15,8 @@ import (
 
 	"github.com/fedsender/fedsender/test/fleet"
 	"github.com/fedsender/fedsender/test/postgres"
+	"github.com/fedsender/fedsender/test/transcript"
 )
-
-// journal is a log that can be read while it is written.
-type journal struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
 
 // limited makes a role that may have so many connections and all that there is, and returns its URL.
 func limited(t *testing.T, database string, connections int) (as *url.URL) {
@@ -61,7 +43,7 @@ func TestRun_LeasesComeFirstWhereTheRoleMayHaveFewConnections(t *testing.T) {
 		t.Run(fmt.Sprint(connections), func(t *testing.T) {
 			database := postgres.Database(t, fleet.Migrate)
 			as := limited(t, database, connections)
-			said := &journal{}
+			said := &transcript.Transcript{}
 			ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 			defer stop()
 			var running conc.WaitGroup
@@ -104,7 +86,7 @@ func TestRun_WaitsAtTheStartForATableThatIsLocked(t *testing.T) {
 	require.NoError(t, err)
 	_, err = tx.Exec(t.Context(), `lock table fedsender.feed`)
 	require.NoError(t, err)
-	said := &journal{}
+	said := &transcript.Transcript{}
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
 	var running conc.WaitGroup

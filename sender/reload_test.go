@@ -5,10 +5,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fedsender/fedsender/test/transcript"
 )
 
 func TestReload_ABlankTokenIsRefusedAsAtStart(t *testing.T) {
-	log := &journal{}
+	log := &transcript.Transcript{}
 	read := Secrets{AdminToken: "first"}
 	e := &engine{log: slog.New(slog.NewTextHandler(log, nil)), config: Config{Reload: Reload{Read: func() (Secrets, error) { return read, nil }}}}
 	r := &reloading{engine: e, said: map[string]string{}, inForce: read}

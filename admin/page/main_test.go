@@ -24,6 +24,7 @@ import (
 	"github.com/fedsender/fedsender/admin/page"
 	"github.com/fedsender/fedsender/pg"
 	"github.com/fedsender/fedsender/test/postgres"
+	"github.com/fedsender/fedsender/test/transcript"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(postgres.Tests{M: m}) }
@@ -35,7 +36,7 @@ type server struct {
 	url    string
 	db     *pgxpool.Pool
 	spy    *spy
-	log    *journal
+	log    *transcript.Transcript
 	client *http.Client
 }
 
@@ -68,24 +69,6 @@ func (s *spy) breakWith(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.broken = err
-}
-
-// journal is a log that can be read.
-type journal struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
 }
 
 const hostile = `<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>`
@@ -128,7 +111,7 @@ func servePage(t testing.TB, token, database string, connections int32) *server 
 	pool.ConnConfig.RuntimeParams["application_name"] = "page"
 	db, err := pgxpool.NewWithConfig(context.Background(), pool)
 	require.NoError(t, err)
-	s := &server{db: db, spy: &spy{Pool: db}, log: &journal{}}
+	s := &server{db: db, spy: &spy{Pool: db}, log: &transcript.Transcript{}}
 	log := slog.New(slog.NewTextHandler(s.log, nil))
 	addr := make(chan net.Addr, 1)
 	ctx, stop := context.WithCancel(context.Background())

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -10,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,25 +17,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fedsender/fedsender/test/postgres"
+	"github.com/fedsender/fedsender/test/transcript"
 )
 
 // journal is what a program wrote so far.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
+type journal struct{ transcript.Transcript }
 
 func (j *journal) await(t *testing.T, says string) {
 	t.Helper()

@@ -1,7 +1,6 @@
 package deployment
 
 import (
-	"bytes"
 	"context"
 	"net"
 	"net/url"
@@ -9,13 +8,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/fedsender/fedsender/test/fleet"
 	"github.com/fedsender/fedsender/test/postgres"
+	"github.com/fedsender/fedsender/test/transcript"
 )
 
 const (
@@ -42,9 +41,9 @@ func (h *hand) do(ctx context.Context, name string) {
 }
 
 // start lets the service run and returns what it prints.
-func (h *hand) start(ctx context.Context, name string, more ...string) *output {
+func (h *hand) start(ctx context.Context, name string, more ...string) *transcript.Transcript {
 	h.Helper()
-	cmd, said := h.command(ctx, name), &output{}
+	cmd, said := h.command(ctx, name), &transcript.Transcript{}
 	cmd.Env = append(cmd.Env, more...)
 	cmd.Stdout, cmd.Stderr = said, said
 	ok(h.T, cmd.Start())
@@ -80,24 +79,6 @@ func (h *hand) end() {
 		_ = h.running[i].Process.Signal(syscall.SIGTERM)
 		_ = h.running[i].Wait()
 	}
-}
-
-// output is what a service has printed so far.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
 
 func freeAddress(t *testing.T) string {

@@ -1,7 +1,6 @@
 package docs
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,13 +12,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/fedsender/fedsender/test/fleet"
 	"github.com/fedsender/fedsender/test/markdown"
 	"github.com/fedsender/fedsender/test/postgres"
+	"github.com/fedsender/fedsender/test/transcript"
 )
 
 // reader does what a page says, in a folder and on a database of its own.
@@ -38,20 +37,7 @@ type reader struct {
 // terminal is one in which a command goes on.
 type terminal struct {
 	*exec.Cmd
-	mu      sync.Mutex
-	printed bytes.Buffer
-}
-
-func (r *terminal) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.printed.Write(p)
-}
-
-func (r *terminal) text() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.printed.String()
+	printed transcript.Transcript
 }
 
 // newReader has the programs that pages name in the PATH, and libpq's variables lead to the server of the tests. fill are
@@ -206,7 +192,7 @@ func (r *reader) open(name, text string) {
 	r.t.Helper()
 	words := strings.TrimSpace(text)
 	opened := &terminal{Cmd: r.shell.Command(context.WithoutCancel(r.ctx), "exec env "+words, "")}
-	opened.Stdout, opened.Stderr = opened, opened
+	opened.Stdout, opened.Stderr = &opened.printed, &opened.printed
 	ok(r.t, opened.Start())
 	r.terminals[name] = opened
 }
@@ -221,7 +207,7 @@ func (r *reader) interrupt(name string) {
 		r.t.Errorf("%s: %v", name, err)
 	}
 	if r.t.Failed() {
-		r.t.Logf("%s:\n%s", name, stopped.text())
+		r.t.Logf("%s:\n%s", name, stopped.printed.String())
 	}
 }
 
@@ -233,7 +219,7 @@ func (r *reader) shows(at, name, text string) {
 		if r.terminals[name] == nil {
 			r.t.Fatalf("%s: there is no terminal %s", at, name)
 		}
-		printed = r.terminals[name].text
+		printed = r.terminals[name].printed.String
 	}
 	want, missing := r.fill.Replace(text), ""
 	ctx, cancel := context.WithTimeout(r.ctx, patience)
