@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/time/rate"
 )
 
 const (
@@ -111,9 +110,6 @@ func (f *Feed) Stopped() time.Duration {
 	}
 	return f.now().Sub(f.gapSince)
 }
-
-// LockReads is the budget of this process for reads of pg_locks, for all purposes together: wait for it before another one.
-func (f *Feed) LockReads() *rate.Limiter { return f.watch.lockReads }
 
 // Fences says how many fences were taken, and how often one had to ask pg_locks.
 func (f *Feed) Fences() (taken, lockReads int64) { return f.watch.fences, f.watch.waits }

@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/maypok86/otter/v2"
-	"golang.org/x/time/rate"
 
 	"github.com/fedsender/fedsender/admin"
 	"github.com/fedsender/fedsender/deliver"
@@ -35,7 +34,6 @@ type engine struct {
 	pool       *pgxpool.Pool
 	cutPool    func()          // ends its connections whatever they wait for
 	unheard    bool            // there is no connection left to listen on
-	lockReads  *rate.Limiter   // of pg_locks, which every writer of the database pays
 	poolConfig *pgx.ConnConfig // with the login of the start
 	logins     logins
 	source     atomic.Pointer[pg.Source]    // as it was last read; set before anything runs

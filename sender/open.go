@@ -94,7 +94,6 @@ func (e *engine) open(ctx context.Context) (*pg.Feed, error) {
 	}
 	e.obey(&source)
 	feed.Fenced = e.metrics.Fence
-	e.lockReads = feed.LockReads()
 	return feed, nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sourcegraph/conc"
 	"github.com/sourcegraph/conc/panics"
+	"golang.org/x/time/rate"
 
 	"github.com/fedsender/fedsender/admin"
 	"github.com/fedsender/fedsender/admin/page"
@@ -20,7 +21,11 @@ import (
 	"github.com/fedsender/fedsender/targets"
 )
 
-const poolCloseTimeout = time.Second
+const (
+	poolCloseTimeout = time.Second
+	// pageLockReads is how often a second the page may read pg_locks. The feed has a budget of its own, which viewers must not use up.
+	pageLockReads = 1
+)
 
 // Run delivers until ctx ends: then it takes nothing new, lets what is in flight end for at most the shutdown time-out,
 // writes the cursors, gives its leases up and returns nil, or an [*UnsavedError] where cursors could not be written. Before
@@ -190,7 +195,7 @@ func (e *engine) serveAdmin(ctx context.Context) error {
 	err := admin.Serve(ctx, admin.Config{
 		Addr: e.config.AdminAddr, Token: func() string { return *e.logins.token.Load() }, Metrics: e.metrics, Alive: e.alive, Ready: e.ready, Log: e.log,
 		Page: &page.Config{
-			Name: e.config.Name, Version: e.config.Version, Ready: e.ready, DB: e.pool, LockReads: e.lockReads, Log: e.log,
+			Name: e.config.Name, Version: e.config.Version, Ready: e.ready, DB: e.pool, LockReads: rate.NewLimiter(pageLockReads, 1), Log: e.log,
 		},
 		Listening: func(addr net.Addr) { e.log.Info("serving the page, health and metrics", "address", addr.String()) },
 	})

@@ -136,10 +136,13 @@ func (p *Page) doAction(w http.ResponseWriter, r *http.Request, who access.Who) 
 		http.NotFound(w, r)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), actTimeout)
-	defer cancel()
 	domain := strings.ToLower(strings.TrimSpace(r.PostForm.Get("domain")))
-	said, err := a.act(ctx, p.DB, domain, r.PostForm.Get)
+	var said string
+	var err error
+	if busy := p.acting(r.Context(), func(ctx context.Context) { said, err = a.act(ctx, p.DB, domain, r.PostForm.Get) }); busy != nil {
+		p.fail(w, r, a.Title, busy)
+		return
+	}
 	p.instances.forget(domain)
 	p.fleet.forget()
 	log := p.Log.With("action", a.Name, "instance", cut(260, domain), "by", who.Name, "from", from(r))

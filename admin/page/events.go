@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"net/http"
 	"time"
 
@@ -33,7 +34,13 @@ func (p *Page) serveEvents(w http.ResponseWriter, r *http.Request, _ access.Who)
 	}
 	// The first one tells whether there is such a page.
 	if _, err := p.live(r.Context(), r, r.URL.Query().Get("of")); err != nil {
-		http.Error(w, "no such page", http.StatusNotFound)
+		var none *missing
+		if errors.As(err, &none) {
+			http.Error(w, "no such page", http.StatusNotFound)
+			return
+		}
+		w.Header().Set("Retry-After", "15")
+		http.Error(w, "the page could not be read at this moment", http.StatusServiceUnavailable)
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), streamFor)

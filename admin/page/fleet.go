@@ -33,7 +33,9 @@ type Snapshot struct {
 	Unheld    int           // that should be held
 	Queue     pg.Queue
 	Processes []pg.NamedProcess
-	Problems  []string // what could not be read; what is shown of it is older
+	// ProcessesRead: Processes were read at least once, so that none means that none runs.
+	ProcessesRead bool
+	Problems      []string // what could not be read; what is shown of it is older
 
 	holders map[int32]string
 	leases  map[string]int // by process
@@ -73,7 +75,7 @@ func (p *Page) readFleet(ctx context.Context, s *Snapshot) {
 	part("Which processes run", func(ctx context.Context, q pg.Querier) error {
 		processes, err := pg.ProcessesWithoutLeases(ctx, q)
 		if err == nil {
-			s.Processes = processes
+			s.Processes, s.ProcessesRead = processes, true
 		}
 		return err
 	})

@@ -88,8 +88,6 @@ func secondsOf(s any) time.Duration {
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
-
 // short is a duration in its two largest units: 3d 4h, 5m 20s, 40s.
 func short(d time.Duration) string {
 	units := []struct {

@@ -27,6 +27,7 @@ type letterList struct {
 	Domain string
 	Rows   []pg.DeadLetter
 	Total  int64
+	Newest int64 // of all that Total counts
 	More   bool
 	Next   string // where the list goes on
 	MayAct bool
@@ -38,6 +39,16 @@ func (p *Page) listLetters(ctx context.Context, r *http.Request) (any, error) {
 	err := p.reading(ctx, func(ctx context.Context, q pg.Querier) (err error) {
 		if list.Total, err = pg.CountDeadLetters(ctx, q, list.Domain); err == nil {
 			list.Rows, err = pg.DeadLetterPage(ctx, q, list.Domain, before, rowsShown+1)
+		}
+		if err != nil || len(list.Rows) == 0 {
+			return err
+		}
+		newest := list.Rows[:1]
+		if before != 0 {
+			newest, err = pg.DeadLetterPage(ctx, q, list.Domain, 0, 1)
+		}
+		for _, l := range newest {
+			list.Newest = l.ID
 		}
 		return err
 	})
@@ -116,8 +127,10 @@ var letterVerbs = map[string]struct {
 	"drop":  {"Drop", "dropped", "They are given up for good: their instances never get these activities, and nothing can bring the letters back.", true, pg.DropLetter},
 }
 
-// chosenLetters reads which letters are meant: the ids that were ticked, or all (of one domain) up to the newest that was shown.
+// chosenLetters reads which letters are meant: the ids that were ticked, or all, up to the newest that there was; where a domain
+// is given, only what is for it.
 func (p *Page) chosenLetters(ctx context.Context, form url.Values) (ids []int64, err error) {
+	filter := pg.DeadLetterFilter{Domain: form.Get("domain"), Limit: lettersAtOnce}
 	if form.Get("all") == "" {
 		for _, text := range form["id"] {
 			id, err := strconv.ParseInt(text, 10, 64)
@@ -129,11 +142,14 @@ func (p *Page) chosenLetters(ctx context.Context, form url.Values) (ids []int64,
 		if len(ids) > lettersAtOnce {
 			return nil, inputError("Choose at most " + count(lettersAtOnce) + " at once.")
 		}
-		return ids, nil
+		if len(ids) == 0 || filter.Domain == "" {
+			return ids, nil
+		}
+		filter.IDs = ids
 	}
 	through, _ := strconv.ParseInt(form.Get("through"), 10, 64) // 0: no end
 	err = p.reading(ctx, func(ctx context.Context, q pg.Querier) error {
-		ids, err = pg.DeadLetterIDs(ctx, q, pg.DeadLetterFilter{Domain: form.Get("domain"), Limit: lettersAtOnce}, 0)
+		ids, err = pg.DeadLetterIDs(ctx, q, filter, 0)
 		return err
 	})
 	return slices.DeleteFunc(ids, func(id int64) bool { return through > 0 && id > through }), err
@@ -202,9 +218,12 @@ func (p *Page) doLetters(w http.ResponseWriter, r *http.Request, who access.Who)
 		p.failLetters(w, r, err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), actTimeout)
-	defer cancel()
-	done, refused, err := pg.ActOnDeadLetters(ctx, p.DB, verb.act, ids)
+	var done []int64
+	var refused []error
+	if busy := p.acting(r.Context(), func(ctx context.Context) { done, refused, err = pg.ActOnDeadLetters(ctx, p.DB, verb.act, ids) }); busy != nil {
+		p.fail(w, r, "Dead letters", busy)
+		return
+	}
 	p.fleet.forget()
 	p.Log.Info("an operator acted through the page", "action", r.PathValue("action")+" dead letters", "done", len(done), "refused", len(refused), "lost", err != nil,
 		"instance", cut(260, r.PostForm.Get("domain")), "by", who.Name, "from", from(r))

@@ -58,7 +58,7 @@ func (p *Page) overview(ctx context.Context, _ *http.Request) (any, error) {
 // verdicts say what is wrong, the worst first; there is always one.
 func (s *Snapshot) verdicts() (all []verdict) {
 	say := func(level, text, link, do string) { all = append(all, verdict{level, text, link, do}) }
-	if len(s.Processes) == 0 {
+	if s.ProcessesRead && len(s.Processes) == 0 {
 		say("bad", "No sender process is running: nothing is delivered. Start one: sender run", "", "")
 	}
 	if s.Queue.Off {

@@ -25,7 +25,9 @@ const (
 	readTimeout = 4 * time.Second
 	// actTimeout is for what an operator does, which may wait for a lock.
 	actTimeout = 20 * time.Second
-	// maxReads leaves the process two connections of its four.
+	// turnTimeout is how long an action or a trace waits for another one.
+	turnTimeout = 5 * time.Second
+	// maxReads leaves the process two connections of its four. An action counts as a read.
 	maxReads = 2
 	// maxForm holds the ids of a full page of dead letters many times.
 	maxForm = 64 << 10
@@ -36,7 +38,7 @@ const (
 // Database is a pool of connections.
 type Database interface {
 	pg.Querier
-	BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
+	pg.TxBeginner
 	SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
 }
 
@@ -47,7 +49,7 @@ type Config struct {
 	// Ready says in one sentence without a secret why this process can't deliver; nil: it can.
 	Ready func() error
 	DB    Database
-	// LockReads is the budget of the process for reading pg_locks.
+	// LockReads is the budget of the page for reading pg_locks, which every writer of the database pays.
 	LockReads *rate.Limiter
 	Log       *slog.Logger
 }
@@ -59,6 +61,8 @@ type Page struct {
 	mux       *http.ServeMux
 	views     map[string]view // by path, for the live updates
 	reads     chan struct{}
+	acts      chan struct{} // one at a time
+	traces    chan struct{} // one at a time
 	streams   chan struct{}
 	ended     chan struct{}
 	end       func()
@@ -78,6 +82,7 @@ type view struct {
 func New(config Config, guard *access.Guard) *Page {
 	p := &Page{
 		Config: config, guard: guard, mux: http.NewServeMux(), reads: make(chan struct{}, maxReads), streams: make(chan struct{}, maxStreams),
+		acts: make(chan struct{}, 1), traces: make(chan struct{}, 1),
 		ended: make(chan struct{}), fleet: newShared[*Snapshot](fleetAge), minutes: newShared[history](historyAge), instances: newKeyed[*instanceRead](fleetAge),
 	}
 	p.end = sync.OnceFunc(func() { close(p.ended) })
@@ -177,22 +182,45 @@ func (p *Page) refuse(w http.ResponseWriter, r *http.Request, result access.Resu
 func (p *Page) reading(ctx context.Context, f func(ctx context.Context, q pg.Querier) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	select {
-	case p.reads <- struct{}{}:
-		defer func() { <-p.reads }()
-	case <-ctx.Done():
+	done, ok := take(ctx, p.reads)
+	if !ok {
 		return ctx.Err()
 	}
-	tx, err := p.DB.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
-	if err != nil {
-		return err
+	defer done()
+	return pg.Reading(ctx, p.DB, readTimeout, f)
+}
+
+// take waits for a place until ctx ends. done gives it back.
+func take(ctx context.Context, places chan struct{}) (done func(), ok bool) {
+	select {
+	case places <- struct{}{}:
+		return func() { <-places }, true
+	case <-ctx.Done():
+		return nil, false
 	}
-	// It has changed nothing. Where ctx is over, the connection is too.
-	defer func() { _ = tx.Rollback(ctx) }()
-	if _, err := tx.Exec(ctx, `select set_config('statement_timeout', $1::text, true)`, milliseconds(readTimeout)); err != nil {
-		return err
+}
+
+// busyError says that what was asked for is done one at a time, and others are at it.
+type busyError string
+
+func (e busyError) Error() string { return string(e) }
+
+// acting runs f, which may change something, when no other action is under way, and with one of the places of reading: the
+// process keeps its other connections. It returns a busyError where that takes too long; f has not run then.
+func (p *Page) acting(ctx context.Context, f func(ctx context.Context)) error {
+	wait, cancel := context.WithTimeout(ctx, turnTimeout)
+	defer cancel()
+	for _, places := range []chan struct{}{p.acts, p.reads} {
+		done, ok := take(wait, places)
+		if !ok {
+			return busyError("Another action is under way. Nothing was done; try again in a few seconds.")
+		}
+		defer done()
 	}
-	return f(ctx, tx)
+	ctx, cancel = context.WithTimeout(ctx, actTimeout)
+	defer cancel()
+	f(ctx)
+	return nil
 }
 
 // problem says in a sentence that something could not be read. What exactly is for the log, which is no page.

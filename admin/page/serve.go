@@ -41,9 +41,13 @@ func (p *Page) serveView(w http.ResponseWriter, r *http.Request, who access.Who,
 // fail answers where a page could not be filled.
 func (p *Page) fail(w http.ResponseWriter, r *http.Request, what string, err error) {
 	var none *missing
+	var busy busyError
 	switch {
 	case errors.As(err, &none):
 		p.say(w, r, http.StatusNotFound, none.title, none.text)
+	case errors.As(err, &busy):
+		w.Header().Set("Retry-After", "5")
+		p.say(w, r, http.StatusServiceUnavailable, what, busy.Error())
 	case r.Context().Err() != nil:
 		// Nobody waits for it.
 	default:

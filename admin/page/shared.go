@@ -23,11 +23,13 @@ type shared[T any] struct {
 	age  time.Duration
 	turn chan struct{} // who has it reads
 
-	mu    sync.Mutex
-	last  *T            // nil: none, or one that is stale
-	at    time.Time     // when it was read
-	good  time.Duration // how long it counts as fresh
-	drops *time.Timer   // gives its memory back
+	mu   sync.Mutex
+	last *T            // nil: none, or one that is stale
+	at   time.Time     // when it was read
+	good time.Duration // how long it counts as fresh; 0: it must not be shown again
+	// generation counts the calls of forget: what a read began before one has seen is not fresh.
+	generation int
+	drops      *time.Timer // gives its memory back
 }
 
 func newShared[T any](age time.Duration) *shared[T] {
@@ -49,19 +51,26 @@ func (s *shared[T]) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.good = 0
+	s.generation++
 }
 
-// peek returns the last value and whether it is as fresh as it must be.
-func (s *shared[T]) peek(now time.Time) (last *T, fresh bool) {
+// peek returns the last value, whether it is as fresh as it must be, and whether it may be shown while a fresh one is read.
+func (s *shared[T]) peek(now time.Time) (last *T, fresh, usable bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.last, s.last != nil && now.Sub(s.at) < s.good
+	return s.last, s.last != nil && now.Sub(s.at) < s.good, s.last != nil && s.good > 0
+}
+
+func (s *shared[T]) current() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.generation
 }
 
 // get returns a value that is fresh, or the last one while another viewer waits for a fresh one. It reads on behalf of all, so
 // the read goes on when this viewer leaves. wait holds a read up until it may begin, which is no cost of it; nil: it may at once.
 func (s *shared[T]) get(ctx context.Context, wait func(context.Context) error, read func(ctx context.Context, last *T) T) (T, error) {
-	last, fresh := s.peek(time.Now())
+	last, fresh, usable := s.peek(time.Now())
 	if fresh {
 		return *last, nil
 	}
@@ -69,7 +78,7 @@ func (s *shared[T]) get(ctx context.Context, wait func(context.Context) error, r
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	default:
-		if last != nil {
+		if usable {
 			return *last, nil
 		}
 		select {
@@ -80,7 +89,7 @@ func (s *shared[T]) get(ctx context.Context, wait func(context.Context) error, r
 			return none, ctx.Err()
 		}
 	}
-	if last, fresh = s.peek(time.Now()); fresh {
+	if last, fresh, _ = s.peek(time.Now()); fresh {
 		return *last, nil
 	}
 	if wait != nil {
@@ -89,12 +98,14 @@ func (s *shared[T]) get(ctx context.Context, wait func(context.Context) error, r
 			return none, err
 		}
 	}
-	began := time.Now()
+	began, generation := time.Now(), s.current()
 	value := read(context.WithoutCancel(ctx), last)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last, s.at = &value, time.Now()
-	s.good = max(s.age, min(longest, busyShare*s.at.Sub(began)))
+	if s.good = 0; s.generation == generation {
+		s.good = max(s.age, min(longest, busyShare*s.at.Sub(began)))
+	}
 	s.drops.Reset(stale)
 	return value, nil
 }

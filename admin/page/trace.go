@@ -37,8 +37,15 @@ func (p *Page) trace(ctx context.Context, r *http.Request) (any, error) {
 	if t.APID == "" {
 		return t, nil
 	}
-	if err := p.LockReads.Wait(ctx); err != nil {
-		return nil, err
+	wait, cancel := context.WithTimeout(ctx, turnTimeout)
+	defer cancel()
+	done, ok := take(wait, p.traces)
+	if !ok {
+		return nil, busyError("Others trace at this moment. Try again in a few seconds.")
+	}
+	defer done()
+	if err := p.LockReads.Wait(wait); err != nil {
+		return nil, busyError("The locks of the database are read too often at this moment. Try again in a few seconds.")
 	}
 	err := p.reading(ctx, func(ctx context.Context, q pg.Querier) (err error) {
 		t.Trace, err = pg.TraceActivity(ctx, q, t.APID)
