@@ -46,7 +46,7 @@ type series struct {
 	Delivered []float64 `json:"delivered"`
 	Failed    []float64 `json:"failed"`
 	PutOff    []float64 `json:"put_off"`
-	Refused   []float64 `json:"refused"`
+	Final     []float64 `json:"final"` // refused, gone, unusable
 	Lag       []float64 `json:"lag"`
 }
 
@@ -68,7 +68,7 @@ func seriesOf(minutes []pg.HistoryMinute, now time.Time) series {
 		s.Delivered[i] = perSecond(m.Delivered)
 		s.Failed[i] = perSecond(m.Retry + m.Unauthorized)
 		s.PutOff[i] = perSecond(m.Throttled)
-		s.Refused[i] = perSecond(m.Refused + m.Gone + m.Unusable)
+		s.Final[i] = perSecond(m.Refused + m.Gone + m.Unusable)
 		s.Lag[i] = m.LagSeconds
 	}
 	return s
@@ -78,9 +78,9 @@ func perSecond(n int64) float64 { return float64(n) / 60 }
 
 // hour is a row of the table that says what the charts show.
 type hour struct {
-	From, To                                       time.Time
-	Deliveries, Delivered, Failed, PutOff, Refused int64
-	Lag                                            time.Duration
+	From, To                                     time.Time
+	Deliveries, Delivered, Failed, PutOff, Final int64
+	Lag                                          time.Duration
 }
 
 // hours sums the minutes, the newest hour first.
@@ -97,12 +97,12 @@ func hours(minutes []pg.HistoryMinute, now time.Time) []hour {
 			continue
 		}
 		h := &all[i]
-		failed, refused := m.Retry+m.Unauthorized, m.Refused+m.Gone+m.Unusable
+		failed, final := m.Retry+m.Unauthorized, m.Refused+m.Gone+m.Unusable
 		h.Delivered += m.Delivered
 		h.Failed += failed
 		h.PutOff += m.Throttled
-		h.Refused += refused
-		h.Deliveries += m.Delivered + failed + m.Throttled + refused
+		h.Final += final
+		h.Deliveries += m.Delivered + failed + m.Throttled + final
 		h.Lag = max(h.Lag, seconds(m.LagSeconds))
 	}
 	return all

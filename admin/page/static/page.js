@@ -76,7 +76,7 @@ const rate = (value) => (value >= 100 ? Math.round(value).toLocaleString("en") :
 
 const charts = {
   delivered: { unit: rate, lines: [["delivered", "--ok", "Delivered"]] },
-  others: { unit: rate, lines: [["failed", "--failing", "Failed, tried again"], ["put_off", "--lagging", "Put off"], ["refused", "--dead", "Refused"]] },
+  others: { unit: rate, lines: [["failed", "--failing", "Failed, tried again"], ["put_off", "--lagging", "Put off"], ["final", "--dead", "Refused, gone, unusable"]] },
   lag: { unit: minutes, lines: [["lag", "--main", "Oldest"]] },
 };
 
@@ -90,13 +90,17 @@ function ink(name, alpha) {
   return alpha ? color.replace(/^rgb\(([^)]*)\)$/, "rgba($1, " + alpha + ")") : color;
 }
 
+const height = 150;
+const width = (box) => Math.max(200, box.clientWidth);
+const columns = (chart, history) => [history.minutes, ...chart.lines.map(([column]) => history[column])];
+
 function draw(box, chart, history) {
   const grid = { stroke: ink("--line"), width: 1 };
   const axis = { stroke: ink("--quiet"), grid, ticks: grid, font: "11px system-ui, sans-serif" };
   const clock = (at) => new Date(at * 1000).toISOString().slice(11, 16);
   const options = {
-    width: Math.max(200, box.clientWidth),
-    height: 150,
+    width: width(box),
+    height,
     tzDate: (at) => uPlot.tzDate(new Date(at * 1e3), "Etc/UTC"),
     cursor: { drag: { x: false, y: false }, points: { size: 6 } },
     scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
@@ -112,8 +116,7 @@ function draw(box, chart, history) {
       })),
     ],
   };
-  box.replaceChildren();
-  const plot = new uPlot(options, [history.minutes, ...chart.lines.map(([column]) => history[column])], box);
+  const plot = new uPlot(options, columns(chart, history), box);
   plot.root.querySelector("canvas").setAttribute("aria-hidden", "true");
   return plot;
 }
@@ -123,7 +126,19 @@ function chart() {
   const boxes = [...document.querySelectorAll("[data-chart]")];
   if (!boxes.length || typeof uPlot === "undefined") return;
   let history = null;
-  const redraw = () => history && boxes.forEach((box) => draw(box, charts[box.dataset.chart], history));
+  const plots = new Map(); // by box
+  const fill = () =>
+    boxes.forEach((box) => {
+      const kind = charts[box.dataset.chart];
+      if (plots.has(box)) plots.get(box).setData(columns(kind, history));
+      else plots.set(box, draw(box, kind, history));
+    });
+  const fit = () => plots.forEach((plot, box) => plot.setSize({ width: width(box), height }));
+  const recolor = () => {
+    plots.forEach((plot) => plot.destroy());
+    plots.clear();
+    if (history) fill();
+  };
   const load = async () => {
     if (document.hidden) return;
     try {
@@ -133,16 +148,16 @@ function chart() {
     } catch {
       return; // the next time
     }
-    redraw();
+    fill();
   };
   load();
   setInterval(load, 60000);
   let waiting = 0;
   addEventListener("resize", () => {
     clearTimeout(waiting);
-    waiting = setTimeout(redraw, 150);
+    waiting = setTimeout(fit, 150);
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolor);
 }
 
 // tick lets one box tick all of a page.
