@@ -41,6 +41,7 @@ func TestPage_InARealBrowser(t *testing.T) {
 		{"a person with a keyboard filters, pauses and resumes", pausesAndResumes},
 		{"what is looked at changes by itself and keeps the focus", changesByItself},
 		{"dead letters are dropped in bulk", dropsInBulk},
+		{"charts are kept, and made anew in other colours", keepsCharts},
 		{"it works without JavaScript", worksWithoutJavaScript},
 	}
 	for _, step := range steps {
@@ -153,6 +154,14 @@ func changesByItself(t *testing.T, ctx context.Context, w *world) {
 		until(`document.querySelector("tbody tr") === window.kept && document.activeElement.matches("tbody th a")`)))
 	_, err = w.DB.Exec(ctx, `select fedsender.resume('i-00001.example')`)
 	ok(t, err)
+}
+
+func keepsCharts(t *testing.T, ctx context.Context, w *world) {
+	ok(t, chromedp.Do(ctx, chromedp.Navigate(w.base+"/"), until(`document.querySelectorAll(".uplot").length === 3`),
+		chromedp.Evaluate[chromedp.Void](`window.kept = document.querySelector(".uplot"); window.wide = kept.clientWidth`),
+		size(700, 900, false), until(`kept.isConnected && kept.clientWidth !== wide`),
+		scheme("dark"), until(`!kept.isConnected && document.querySelectorAll(".uplot").length === 3`),
+		size(1440, 900, false), scheme("light")))
 }
 
 func dropsInBulk(t *testing.T, ctx context.Context, w *world) {
