@@ -52,6 +52,8 @@ func TestViews_StateIsTheFirstThatHolds(t *testing.T) {
 		{"was blocked", "ok", "0", "", []string{fmt.Sprintf(queue, `11, 0, null`), block, `update fedsender.domain_block d set expires_at = now() from fedsender.instance i where i.id = $1 and lower(d.domain) = i.domain`}},
 		{"without a cursor", "ok", "0", "", []string{`delete from fedsender.queue_state where instance_id = $1`}},
 		{"delivered to since it failed", "lagging", "10 min", "", []string{fmt.Sprintf(queue, `9, 13, now() - interval '1 minute'`), fmt.Sprintf(health, `null, false, now()`)}},
+		{"delivered to since it failed, and told to try", "ok", "0", "", []string{fmt.Sprintf(queue, `11, 3, null`), fmt.Sprintf(health, `null, false, now()`),
+			`update fedsender.instance_health set last_error_at = now() - interval '1 minute' where instance_id = $1`}},
 	} {
 		id := i + 1
 		execute(t, conn, `insert into fedsender.instance (domain) values ('n' || $1::int || '.example')`, id)
@@ -71,7 +73,7 @@ func TestViews_StateIsTheFirstThatHolds(t *testing.T) {
 
 	summary, err := pg.Summary(t.Context(), conn)
 	require.NoError(t, err)
-	assert.EqualValues(t, 22, summary.Instances)
+	assert.EqualValues(t, 23, summary.Instances)
 	assert.Equal(t, summary.Instances, summary.OK+summary.Lagging+summary.Failing+summary.Paused+summary.Dead+summary.Blocked)
 	assert.EqualValues(t, 2, summary.Dead)
 	assert.EqualValues(t, 11, summary.Activities)

@@ -240,6 +240,8 @@ func (e *engine) ready() error {
 		return fmt.Errorf("draining: this process is about to end")
 	case e.drifted():
 		return pg.ErrTablesChanged
+	case last.UnixNano() == 0:
+		return fmt.Errorf("starting: nothing is read from the database yet")
 	case clock().Sub(last) > idlePoll+5*time.Second:
 		return fmt.Errorf("the database has not answered for %s", clock().Sub(last).Round(time.Second))
 	case keeper == nil || !keeper.Valid():

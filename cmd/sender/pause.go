@@ -54,12 +54,13 @@ func (a *app) onInstance(cmd *cobra.Command, plan func() (action, error)) *cobra
 
 func (a *app) pauseCommand() *cobra.Command {
 	var until string
-	cmd := a.onInstance(&cobra.Command{
+	var cmd *cobra.Command
+	cmd = a.onInstance(&cobra.Command{
 		Use:   "pause DOMAIN",
 		Short: "Send nothing to an instance for a while; nothing is lost",
 	}, func() (action, error) {
 		d := done{Done: "paused", says: "paused until it is resumed"}
-		if until != "" {
+		if cmd.Flags().Changed("until") {
 			now := time.Now()
 			at, err := parseTime(until, now, 1)
 			if err != nil {

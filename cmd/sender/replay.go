@@ -20,9 +20,13 @@ func (a *app) replayCommand() *cobra.Command {
 		if since == "" {
 			return nil, misused("--since is missing: a time such as 2026-01-02T15:04:05Z, or a duration such as 2h or 7d")
 		}
-		at, err := parseTime(since, time.Now(), -1)
+		now := time.Now()
+		at, err := parseTime(since, now, -1)
 		if err != nil {
 			return nil, misused("--since %s", err)
+		}
+		if at.After(now) {
+			return nil, misused("--since %s is in the future", since)
 		}
 		return func(ctx context.Context, pool *pgxpool.Pool, domain string) (done, error) {
 			ids, err := pg.Replay(ctx, pool, domain, at)

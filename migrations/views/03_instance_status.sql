@@ -54,7 +54,7 @@ select i.domain,
     when w.blocked then 'blocked'
     when i.paused_until > now() then 'paused'
     when w.dead then 'dead'
-    when i.fail_count > 0 and not coalesce(i.last_success_at > i.last_retry_at, false) then 'failing'
+    when i.fail_count > 0 and not coalesce(i.last_success_at > coalesce(i.last_retry_at, i.last_error_at), false) then 'failing'
     when (select published_at from next)[fedsender.lag_slot(h.id - i.last_successful_id)] < now() - interval '2 minutes' then 'lagging'
     else 'ok'
   end as state,
@@ -66,7 +66,7 @@ select i.domain,
     when w.blocked then null
     when i.paused_until > now() then nullif(i.paused_until, 'infinity')
     when w.dead then greatest(i.last_retry_at + interval '1 day', i.not_before)
-    when i.fail_count > 0 and not coalesce(i.last_success_at > i.last_retry_at, false) then greatest(i.last_retry_at + least(power(1.25, least(i.fail_count - 1, 60)), 86400) * interval '1 second', i.not_before)
+    when i.fail_count > 0 and not coalesce(i.last_success_at > coalesce(i.last_retry_at, i.last_error_at), false) then greatest(i.last_retry_at + least(power(1.25, least(i.fail_count - 1, 60)), 86400) * interval '1 second', i.not_before)
     when i.not_before > now() then i.not_before
   end as next_retry_at,
   i.last_success_at,
