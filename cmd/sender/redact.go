@@ -79,7 +79,8 @@ type redactHandler struct {
 }
 
 func (h redactHandler) Handle(ctx context.Context, record slog.Record) error {
-	clean := slog.NewRecord(record.Time, record.Level, h.redactor.text(record.Message), record.PC)
+	// One line: a domain of a message could hold what looks like another one.
+	clean := slog.NewRecord(record.Time, record.Level, safe(h.redactor.text(record.Message)), record.PC)
 	record.Attrs(func(attr slog.Attr) bool {
 		clean.AddAttrs(h.attr(attr))
 		return true
