@@ -23,7 +23,6 @@ var functions = template.FuncMap{
 	"stamp":    stamp,
 	"machine":  func(at time.Time) string { return at.UTC().Format(time.RFC3339) },
 	"cut":      cut,
-	"query":    urlEscape,
 	"sign":     sign,
 	"share":    share,
 	"plural":   func(n any, one, many string) string { return plural(toInt(n), one, many) },

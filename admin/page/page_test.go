@@ -2,8 +2,12 @@ package page_test
 
 import (
 	"errors"
+	"html"
+	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,6 +48,35 @@ func TestPage_ShowsHostileTextAsText(t *testing.T) {
 		}
 	}
 	require.Contains(t, s.get(t, "/instance?domain=i-1.example").body, "&lt;script&gt;window.pwned=1")
+}
+
+func TestPage_EveryLinkLeadsSomewhere(t *testing.T) {
+	s := serve(t, token)
+	s.signIn(t)
+	_, err := s.db.Exec(t.Context(), `insert into fedsender.instance (domain) values ('port.example:8443')`)
+	require.NoError(t, err)
+	link := regexp.MustCompile(`href="(/[^"]*)"`)
+	seen := map[string]bool{}
+	for _, path := range []string{"/", "/instances?q=port", "/instance?domain=port.example%3a8443", "/instance?domain=i-1.example", "/dead-letters", "/dead-letter?id=1"} {
+		for _, found := range link.FindAllStringSubmatch(s.get(t, path).body, -1) {
+			to := html.UnescapeString(found[1])
+			if !seen[to] {
+				require.Equal(t, http.StatusOK, s.get(t, to).status, "%s from %s", to, path)
+			}
+			seen[to] = true
+		}
+	}
+	require.Contains(t, seen, "/instance?domain=port.example%3a8443")
+	require.Contains(t, seen, "/instance/pause?domain=port.example%3a8443")
+	require.True(t, slices.ContainsFunc(slices.Collect(maps.Keys(seen)), func(p string) bool { return strings.HasPrefix(p, "/trace?id=https") }))
+}
+
+func TestPage_SaysThatBytesAreNoText(t *testing.T) {
+	s := serve(t, token)
+	s.signIn(t)
+	for _, path := range []string{"/trace?id=%00", "/trace?id=%ff%fe", "/dead-letters?domain=%ff%00"} {
+		require.Equal(t, http.StatusBadRequest, s.get(t, path).status, path)
+	}
 }
 
 func TestPage_ActsAfterAConfirmationThatSaysWhatItDoes(t *testing.T) {

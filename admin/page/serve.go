@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/fedsender/fedsender/admin/access"
 )
 
@@ -38,13 +40,19 @@ func (p *Page) serveView(w http.ResponseWriter, r *http.Request, who access.Who,
 	p.show(w, http.StatusOK, v.template, f)
 }
 
+// notInRepertoire is what Postgres says of text with a zero byte or of bytes that are no UTF-8 (manual, appendix A).
+const notInRepertoire = "22021"
+
 // fail answers where a page could not be filled.
 func (p *Page) fail(w http.ResponseWriter, r *http.Request, what string, err error) {
 	var none *missing
 	var busy busyError
+	var refused *pgconn.PgError
 	switch {
 	case errors.As(err, &none):
 		p.say(w, r, http.StatusNotFound, none.title, none.text)
+	case errors.As(err, &refused) && refused.Code == notInRepertoire:
+		p.say(w, r, http.StatusBadRequest, what, "The address holds what is no text in UTF-8.")
 	case errors.As(err, &busy):
 		w.Header().Set("Retry-After", "5")
 		p.say(w, r, http.StatusServiceUnavailable, what, busy.Error())
