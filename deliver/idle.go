@@ -73,8 +73,8 @@ func (p *idlePool) put(c *conn) {
 		_ = c.stream.Close()
 		return
 	}
-	if p.count.Add(1) > int64(p.max) {
-		p.closeOldest()
+	p.count.Add(1)
+	for p.count.Load() > int64(p.max) && p.closeOldest() {
 	}
 	p.wake()
 }
@@ -86,8 +86,9 @@ func (p *idlePool) wake() {
 	}
 }
 
-// closeOldest closes the connection that was used longest ago, of the whole process.
-func (p *idlePool) closeOldest() {
+// closeOldest closes the connection that was used longest ago, of the whole process, unless somebody takes it first. It reports
+// false where there is none.
+func (p *idlePool) closeOldest() bool {
 	var last *idleShard
 	var then time.Time
 	for i := range p.shards {
@@ -95,9 +96,11 @@ func (p *idlePool) closeOldest() {
 			last, then = &p.shards[i], since
 		}
 	}
-	if last != nil {
-		p.closeOne(last, then)
+	if last == nil {
+		return false
 	}
+	p.closeOne(last, then)
+	return true
 }
 
 // closeOne closes the oldest connection of a shard if it was used then or before.
