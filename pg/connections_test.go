@@ -38,14 +38,12 @@ func TestConnectionLimit_IsTheSmallerOneOfRoleAndDatabase(t *testing.T) {
 		}
 		if c.most == 1 {
 			require.NoError(t, conn.Close(t.Context())) // the doctor has the one
-			require.Eventually(t, func() bool {
-				var gone bool
-				err := owner.QueryRow(t.Context(), `select not exists (select from pg_stat_activity where usename = $1)`, name).Scan(&gone)
-				return err == nil && gone
-			}, time.Minute, time.Millisecond)
 		}
-		found := finding(t, conn.Config(), "connections")
-		require.Len(t, found, 1)
+		var found []pg.Finding
+		require.Eventually(t, func() bool { // the server counts a closed connection a little longer than it shows it
+			found = finding(t, conn.Config(), "connections")
+			return len(found) == 1
+		}, time.Minute, time.Millisecond)
 		require.Equal(t, c.verdict, found[0].Verdict, found[0].Says)
 	}
 	limit, err := pg.ReadConnectionLimit(t.Context(), owner)
