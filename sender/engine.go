@@ -120,6 +120,20 @@ type complaint struct {
 	last time.Time
 }
 
+// every calls f at each interval, the first time after one, until ctx ends.
+func every(ctx context.Context, interval time.Duration, f func()) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			f()
+		}
+	}
+}
+
 // troubled logs what went wrong and is tried again, at most once in ten seconds for the same thing.
 func (e *engine) troubled(ctx context.Context, what string, err error) {
 	if ctx.Err() != nil {

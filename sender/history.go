@@ -34,18 +34,11 @@ func (o *outcomes) read() (n [worker.Canceled + 1]int64) {
 
 // runHistory writes what became of deliveries, for the charts of the page.
 func (e *engine) runHistory(ctx context.Context) {
-	ticker := time.NewTicker(historyEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			if err := e.writeHistory(ctx); err != nil {
-				e.troubled(ctx, "could not write what became of deliveries; trying again", err)
-			}
+	every(ctx, historyEvery, func() {
+		if err := e.writeHistory(ctx); err != nil {
+			e.troubled(ctx, "could not write what became of deliveries; trying again", err)
 		}
-	}
+	})
 }
 
 // writeHistory is not safe for several goroutines.

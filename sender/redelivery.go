@@ -28,16 +28,7 @@ func (e *engine) redeliver(ctx context.Context, ids []int32) error {
 
 // runRedeliveries looks as often as is saved for what workers have room for by then. No save waits for it: it needs the pool.
 func (e *engine) runRedeliveries(ctx context.Context) {
-	ticker := time.NewTicker(saveEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			e.redeliverMore(ctx)
-		}
-	}
+	every(ctx, saveEvery, func() { e.redeliverMore(ctx) })
 }
 
 // redeliverMore offers what is still wanted.

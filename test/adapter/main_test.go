@@ -3,10 +3,6 @@ package adapter
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"os"
 	"testing"
@@ -63,23 +59,13 @@ func newScene(t *testing.T) *scene {
 	s.db, err = connect(ctx, s.url)
 	ok(t, err)
 	t.Cleanup(s.db.Close)
-	s.fedi, err = fediverse.Start(fediverse.Config{})
-	ok(t, err)
-	t.Cleanup(func() {
-		violations, _ := s.fedi.Ledger().Violations()
-		for _, violation := range violations {
-			t.Error(violation)
-		}
-		ok(t, s.fedi.Close())
-	})
+	s.fedi = fleet.StrictFediverse(t)
 	tables, err := os.ReadFile("server.sql")
 	ok(t, err)
 	s.exec(string(tables))
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, text, err := fleet.NewKey()
 	ok(t, err)
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	ok(t, err)
-	s.pem = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	s.pem = text
 	s.fedi.Register(ann+"#main-key", &key.PublicKey)
 	s.exec(`insert into quill.author (url, secret_key) values ($1, $2)`, ann, s.pem)
 	s.subscribe(toad)

@@ -2,10 +2,6 @@ package docs
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"net/url"
 	"os"
@@ -40,24 +36,13 @@ type site struct {
 func newSite(t *testing.T, environment, fill []string, domains ...string) *site {
 	t.Helper()
 	s := &site{url: postgres.Database(t, fleet.Migrate)}
-	var err error
-	s.fedi, err = fediverse.Start(fediverse.Config{})
-	ok(t, err)
-	t.Cleanup(func() {
-		violations, _ := s.fedi.Ledger().Violations()
-		for _, violation := range violations {
-			t.Error(violation)
-		}
-		ok(t, s.fedi.Close())
-	})
+	s.fedi = fleet.StrictFediverse(t)
 	environment = append([]string{"SENDER_CONNECT_TO=" + s.fedi.Addr(), "SENDER_CA_FILE=" + s.fedi.CAFile(), "DATABASE_URL=" + s.url}, environment...)
 	s.reader = newReader(t, environment, fill...)
 	ok(t, os.WriteFile(filepath.Join(s.dir, urlFile), []byte(s.url+"\n"), 0o600))
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, text, err := fleet.NewKey()
 	ok(t, err)
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	ok(t, err)
-	s.pem = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	s.pem = text
 	s.fedi.Register(ann+"#main-key", &key.PublicKey)
 	s.exec(`insert into fedsender.actor (ap_id, private_key_pem) values ($1, $2)`, ann, s.pem)
 	for _, domain := range domains {

@@ -2,10 +2,6 @@ package fleet
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -44,15 +40,10 @@ func SharedInbox(domain string) string { return "https://" + domain + "/inbox" }
 // Seed fills the database and makes the actors' key known to the fediverse. One key serves all actors, because making
 // one takes long.
 func Seed(ctx context.Context, db *pgxpool.Pool, fedi *fediverse.Fediverse, s Seeding) (*World, error) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, text, err := NewKey()
 	if err != nil {
-		return nil, fmt.Errorf("make a key: %w", err)
+		return nil, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("write a key: %w", err)
-	}
-	text := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	if s.Domain == nil {
 		s.Domain = Domain
 	}

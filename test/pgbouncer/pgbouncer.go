@@ -134,9 +134,6 @@ func (p *Pooler) waitReady(ctx context.Context) error {
 	}
 }
 
-// Port is the port on 127.0.0.1. It stays the same over Restart.
-func (p *Pooler) Port() int { return p.port }
-
 // URL is a connection string of the superuser through the pooler.
 func (p *Pooler) URL(database string) string {
 	u := url.URL{
