@@ -218,7 +218,7 @@ func TestDatabase_ARoleWithoutSuperuserIsEnough(t *testing.T) {
 // requireRuns starts sender run, waits until it is ready, and ends it.
 func requireRuns(t *testing.T, environment []string) {
 	t.Helper()
-	cmd := command(t.Context(), append(environment, "SENDER_ADMIN_ADDR=127.0.0.1:0", "SENDER_LOG_FORMAT=json", "SENDER_MAX_LEASE=5"), "run")
+	cmd := command(t, append(environment, "SENDER_ADMIN_ADDR=127.0.0.1:0", "SENDER_LOG_FORMAT=json", "SENDER_MAX_LEASE=5"), "run")
 	log, err := cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())

@@ -198,7 +198,7 @@ func website(p *patient, header http.Header) (address, caFile string) {
 
 // diagnose runs doctor and returns what it found, and its exit code.
 func (p *patient) diagnose(env []string, args ...string) (found []pg.Finding, o outcome) {
-	cmd := command(p.t.Context(), append(append([]string{}, p.env...), env...), append([]string{"doctor", "--json"}, args...)...)
+	cmd := command(p.t, append(append([]string{}, p.env...), env...), append([]string{"doctor", "--json"}, args...)...)
 	if p.before != "" {
 		cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh", "-c", p.before + `exec "$0" "$@"`}, cmd.Args...)
 	}

@@ -137,7 +137,9 @@ func firstCell(line string) string {
 
 // healthy is a fresh set-up with one sender that has delivered: nothing may be said against it.
 func healthy(t *testing.T, p *patient) {
-	sender, err := fleet.Start(fleet.Options{Binary: program, Name: "one", Database: p.url, ConnectTo: p.fedi.Addr(), CAFile: p.fedi.CAFile()})
+	binary, err := program()
+	require.NoError(t, err)
+	sender, err := fleet.Start(fleet.Options{Binary: binary, Name: "one", Database: p.url, ConnectTo: p.fedi.Addr(), CAFile: p.fedi.CAFile()})
 	require.NoError(t, err)
 	require.NoError(t, sender.WaitReady(t.Context()))
 	p.exec(`

@@ -15,7 +15,7 @@ func TestHealthcheck_AsksTheProcessBesideIt(t *testing.T) {
 	environment = append(environment, "SENDER_ADMIN_ADDR=:"+port, "HTTP_PROXY=http://127.0.0.1:1", "http_proxy=http://127.0.0.1:1")
 	runProgram(t, environment, "healthcheck").requireOneLine(t, 1, "no process answers on :"+port, "connection refused")
 
-	cmd := command(t.Context(), environment, "run")
+	cmd := command(t, environment, "run")
 	require.NoError(t, cmd.Start())
 	defer func() { _ = cmd.Process.Kill() }()
 	awaitStatus(t, "127.0.0.1:"+port, "/readyz", "", http.StatusOK)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,24 +17,27 @@ import (
 	"github.com/fedsender/fedsender/test/postgres"
 )
 
-// program is the built binary.
-var program string
+// program builds the binary where a test first wants it. The fuzzer starts this test binary once for each processor, and its
+// workers want none.
+var program = sync.OnceValues(func() (path string, err error) {
+	if programDir, err = os.MkdirTemp("", "fedsender-cmd-"); err != nil {
+		return "", err
+	}
+	path = filepath.Join(programDir, "sender")
+	said, err := exec.Command("go", "build", "-buildvcs=false", "-ldflags", "-X main.version=v0.0.1-test", "-o", path, ".").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, said)
+	}
+	return path, nil
+})
+
+var programDir string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "fedsender-cmd-")
-	if err == nil {
-		program = filepath.Join(dir, "sender")
-		var said []byte
-		if said, err = exec.Command("go", "build", "-buildvcs=false", "-ldflags", "-X main.version=v0.0.1-test", "-o", program, ".").CombinedOutput(); err != nil {
-			err = fmt.Errorf("%w: %s", err, said)
-		}
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
 	code := postgres.Main(m)
-	os.RemoveAll(dir)
+	if programDir != "" {
+		os.RemoveAll(programDir)
+	}
 	os.Exit(code)
 }
 
@@ -45,8 +48,11 @@ type outcome struct {
 }
 
 // command is the program in an environment without settings but these.
-func command(ctx context.Context, environment []string, arguments ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, program, arguments...)
+func command(t *testing.T, environment []string, arguments ...string) *exec.Cmd {
+	t.Helper()
+	path, err := program()
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), path, arguments...)
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(variable, "=")
 		if !strings.HasPrefix(name, "PG") && !strings.HasPrefix(name, "SENDER_") && !strings.HasPrefix(name, "DATABASE_URL") {
@@ -64,7 +70,7 @@ func runProgram(t *testing.T, environment []string, arguments ...string) outcome
 
 func runWith(t *testing.T, input string, environment []string, arguments ...string) outcome {
 	t.Helper()
-	cmd := command(t.Context(), environment, arguments...)
+	cmd := command(t, environment, arguments...)
 	cmd.Stdin = strings.NewReader(input)
 	return run(t, cmd)
 }

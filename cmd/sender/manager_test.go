@@ -48,7 +48,7 @@ func TestRun_TellsTheServiceManager(t *testing.T) {
 	database, err := server.CreateDatabase(t.Context(), "app")
 	require.NoError(t, err)
 	runProgram(t, []string{"DATABASE_URL=" + database}, "migrate").requireDone(t)
-	cmd := command(t.Context(), []string{"DATABASE_URL=" + database, "SENDER_ADMIN_ADDR=", socket, "WATCHDOG_USEC=3000000"}, "run")
+	cmd := command(t, []string{"DATABASE_URL=" + database, "SENDER_ADMIN_ADDR=", socket, "WATCHDOG_USEC=3000000"}, "run")
 	log := &journal{}
 	cmd.Stderr = log
 	require.NoError(t, cmd.Start())

@@ -124,7 +124,7 @@ func TestSecrets_AreShownNowhere(t *testing.T) {
 	}
 
 	address := freeAddress(t)
-	cmd := command(t.Context(), append(environment(plantedDSN), "SENDER_ADMIN_ADDR="+address), "run", "--admin-token="+plantedToken)
+	cmd := command(t, append(environment(plantedDSN), "SENDER_ADMIN_ADDR="+address), "run", "--admin-token="+plantedToken)
 	log := &journal{}
 	cmd.Stdout, cmd.Stderr = log, log
 	require.NoError(t, cmd.Start())

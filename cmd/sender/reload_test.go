@@ -78,7 +78,7 @@ func TestRun_TakesNewSecretsWithoutGivingLeasesUp(t *testing.T) {
 	set := func(dsn, token string) { secrets.swap(t, map[string]string{"url": dsn, "token": token}) }
 	set(at("app", first), "first-token")
 	address := freeAddress(t)
-	cmd := command(t.Context(), []string{"DATABASE_URL_FILE=" + secrets.file("url"), "SENDER_ADMIN_TOKEN_FILE=" + secrets.file("token"),
+	cmd := command(t, []string{"DATABASE_URL_FILE=" + secrets.file("url"), "SENDER_ADMIN_TOKEN_FILE=" + secrets.file("token"),
 		"SENDER_ADMIN_ADDR=" + address, "SENDER_LOG_LEVEL=debug"}, "run")
 	log := &journal{}
 	cmd.Stderr = log

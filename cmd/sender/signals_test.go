@@ -33,7 +33,7 @@ func sending(t *testing.T, url string, more ...string) (cmd *exec.Cmd, log *byte
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = silent.Close() })
-	cmd = command(t.Context(), append(append(environment, "SENDER_ADMIN_ADDR=", "SENDER_ALLOW_HTTP=on",
+	cmd = command(t, append(append(environment, "SENDER_ADMIN_ADDR=", "SENDER_ALLOW_HTTP=on",
 		"SENDER_REQUEST_TIMEOUT=5m", "SENDER_CONNECT_TO="+silent.Addr().String(), "SENDER_ADMIN_TOKEN="+token), more...), "run")
 	log = &bytes.Buffer{}
 	cmd.Stderr = log

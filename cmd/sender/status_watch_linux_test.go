@@ -34,7 +34,7 @@ func terminal(t *testing.T, columns, lines uint16) (theirs, ours *os.File) {
 func onTerminal(t *testing.T, columns uint16, environment []string, shows string, arguments ...string) string {
 	t.Helper()
 	theirs, ours := terminal(t, columns, 24)
-	cmd := command(t.Context(), environment, arguments...)
+	cmd := command(t, environment, arguments...)
 	cmd.Env = append(cmd.Env, "TERM=xterm")
 	cmd.Stdout = theirs
 	require.NoError(t, cmd.Start())
@@ -95,7 +95,7 @@ func TestStatus_WatchGoesOnWithoutATerminalInBlocksAndOutlivesTheDatabase(t *tes
 	server, err := pgx.ConnectConfig(t.Context(), cfg)
 	require.NoError(t, err)
 	defer server.Close(context.WithoutCancel(t.Context()))
-	cmd := command(t.Context(), environment, "status", "--watch")
+	cmd := command(t, environment, "status", "--watch")
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())

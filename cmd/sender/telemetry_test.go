@@ -63,7 +63,7 @@ func TestTraces_GoFromTheRowToTheCursorBelowTheApplicationsTrace(t *testing.T) {
 	_, err := conn.Exec(t.Context(), `update fedsender.actor set private_key_pem = $1`, newKeyPEM(t))
 	require.NoError(t, err)
 	traces, receiver, address := newCollector(t), newInbox(t), freeAddress(t)
-	cmd := command(t.Context(), append(environment, "SENDER_ADMIN_ADDR="+address, "SENDER_ALLOW_HTTP=on", "SENDER_ALLOW_PRIVATE_ADDRESSES=127.0.0.0/8",
+	cmd := command(t, append(environment, "SENDER_ADMIN_ADDR="+address, "SENDER_ALLOW_HTTP=on", "SENDER_ALLOW_PRIVATE_ADDRESSES=127.0.0.0/8",
 		"SENDER_SEND_TRACEPARENT=on", "OTEL_EXPORTER_OTLP_ENDPOINT="+traces.URL, "OTEL_BSP_SCHEDULE_DELAY=100"), "run")
 	log := &journal{}
 	cmd.Stderr = log

@@ -119,7 +119,7 @@ func TestStatus_ShowsWhatIsWrongFirstAndNoTricksOfRemoteServers(t *testing.T) {
 
 func TestStatus_WatchGoesOnUntilItIsInterrupted(t *testing.T) {
 	_, environment := migrated(t)
-	cmd := command(t.Context(), environment, "status", "--watch")
+	cmd := command(t, environment, "status", "--watch")
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
