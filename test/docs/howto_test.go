@@ -74,9 +74,12 @@ func TestPoolers_TheSecondAddressIsEnough(t *testing.T) {
 func backedUp(t *testing.T) (s *site, first, second string, steps map[string]func()) {
 	t.Helper()
 	s = newSite(t, nil, nil, remote, another)
-	s.fillIn("app_restored", s.database()+"_restored")
-	t.Cleanup(func() { ok(t, postgres.Shared(t).DropDatabase(context.WithoutCancel(s.ctx), s.database())) })
-	s.exec(`create table note (id bigint generated always as identity primary key)`)
+	name := s.database() + "_restored"
+	restored := as(t, s.role, postgres.Shared(t).URL(name))
+	s.fillIn("postgres://postgres@db.internal/app_restored", as(t, superuser, restored), "postgres://postgres@db.internal/app", s.admin(),
+		"postgres://sender:SECRET@db.internal/app_restored", restored, "app_restored", name)
+	t.Cleanup(func() { ok(t, postgres.Shared(t).DropDatabase(context.WithoutCancel(s.ctx), name)) })
+	s.asAdmin(`create table note (id bigint generated always as identity primary key)`)
 	s.unit("start", "sender")
 	first = s.post()
 	s.arrived(another, first)
@@ -93,7 +96,7 @@ func backedUp(t *testing.T) (s *site, first, second string, steps map[string]fun
 			s.exec(`select fedsender.retry_now($1)`, another)
 			s.arrived(another, first, second, third)
 			s.arrived(remote, first, second, third)
-			s.url = postgres.Shared(t).URL(s.database() + "_restored")
+			s.url = restored
 		},
 		"skip": func() {},
 	}
@@ -126,9 +129,11 @@ func TestMoveTheDatabase_LosesAndRepeatsNothing(t *testing.T) {
 	server, err := postgres.Start(t.Context(), postgres.Options{})
 	ok(t, err)
 	t.Cleanup(func() { ok(t, server.Close()) })
-	to, err := server.CreateDatabase(t.Context(), "app")
+	created, err := server.CreateDatabase(t.Context(), "app")
 	ok(t, err)
-	s.fillIn("postgres://sender@old.internal/app", s.url, "postgres://sender@new.internal/app", to)
+	to := as(t, s.role, created)
+	s.fillIn("postgres://postgres@old.internal/app", s.admin(), "postgres://postgres@new.internal/app", created,
+		"postgres://sender:SECRET@new.internal/app", to)
 	s.unit("start", "sender")
 	first := s.post()
 	s.arrived(another, first)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -23,11 +24,15 @@ const (
 	another = "another.example"
 )
 
+// superuser is the one of the servers of the tests.
+const superuser = "postgres"
+
 // site is a server that is in operation, with a database, an actor, followers and a fediverse around it.
 type site struct {
 	*reader
 	fedi *fediverse.Fediverse
-	url  string
+	role string // of the processes: no superuser, and owner of the schema alone
+	url  string // of the database, as that role
 	pem  string
 	sent []string // ids of what was posted, in order
 }
@@ -35,13 +40,38 @@ type site struct {
 // newSite has Ann, with followers on the domains.
 func newSite(t *testing.T, environment, fill []string, domains ...string) *site {
 	t.Helper()
-	s := &site{url: postgres.Database(t, fleet.Migrate)}
+	s := emptySite(t, environment, fill)
+	s.asAdmin(`create role ` + s.role + ` login`)
+	s.asAdmin(`grant pg_read_all_stats to ` + s.role)
+	s.asAdmin(`grant create on database ` + s.database() + ` to ` + s.role)
+	ok(t, fleet.Migrate(t.Context(), s.url))
+	s.settle(domains...)
+	return s
+}
+
+// roles counts those of the sites: all databases of a server have the same.
+var roles atomic.Int64
+
+// emptySite has neither the role nor the schema yet.
+func emptySite(t *testing.T, environment, fill []string) *site {
+	t.Helper()
+	s := &site{role: fmt.Sprintf("sender_%d", roles.Add(1))}
+	server := postgres.Shared(t)
+	ctx := context.WithoutCancel(t.Context())
+	t.Cleanup(func() { execute(ctx, t, server.URL("postgres"), `drop role if exists `+s.role) }) // when its databases are gone
+	s.url = as(t, s.role, postgres.Database(t))
 	s.fedi = fleet.StrictFediverse(t)
 	environment = append([]string{"SENDER_CONNECT_TO=" + s.fedi.Addr(), "SENDER_CA_FILE=" + s.fedi.CAFile(), "DATABASE_URL=" + s.url}, environment...)
 	s.reader = newReader(t, environment, fill...)
 	ok(t, os.WriteFile(filepath.Join(s.dir, urlFile), []byte(s.url+"\n"), 0o600))
+	return s
+}
+
+// settle gives Ann an account, and followers on the domains.
+func (s *site) settle(domains ...string) {
+	s.t.Helper()
 	key, text, err := fleet.NewKey()
-	ok(t, err)
+	ok(s.t, err)
 	s.pem = text
 	s.fedi.Register(ann+"#main-key", &key.PublicKey)
 	s.exec(`insert into fedsender.actor (ap_id, private_key_pem) values ($1, $2)`, ann, s.pem)
@@ -53,19 +83,43 @@ func newSite(t *testing.T, environment, fill []string, domains ...string) *site 
 			from fedsender.actor a, fedsender.instance i
 			where i.domain = $1`, domain)
 	}
-	return s
 }
 
-// exec runs a statement on the database that the site uses at present.
+// exec runs a statement on the database that the site uses at present, as its role.
 func (s *site) exec(text string, args ...any) {
 	s.t.Helper()
-	ctx := context.WithoutCancel(s.ctx) // also when the test ends
-	conn, err := pgx.Connect(ctx, s.url)
-	ok(s.t, err)
+	execute(context.WithoutCancel(s.ctx), s.t, s.url, text, args...) // also when the test ends
+}
+
+// asAdmin does so as a superuser.
+func (s *site) asAdmin(text string) {
+	s.t.Helper()
+	execute(context.WithoutCancel(s.ctx), s.t, s.admin(), text)
+}
+
+// admin is the database that the site uses at present, for a superuser.
+func (s *site) admin() string {
+	s.t.Helper()
+	return as(s.t, superuser, s.url)
+}
+
+func execute(ctx context.Context, t *testing.T, url, text string, args ...any) {
+	t.Helper()
+	conn, err := pgx.Connect(ctx, url)
+	ok(t, err)
 	defer conn.Close(ctx)
 	if _, err := conn.Exec(ctx, text, args...); err != nil {
-		s.t.Fatalf("%s: %v", text, err)
+		t.Fatalf("%s: %v", text, err)
 	}
+}
+
+// as is the URL for another role.
+func as(t *testing.T, role, of string) string {
+	t.Helper()
+	u, err := url.Parse(of)
+	ok(t, err)
+	u.User = url.User(role)
+	return u.String()
 }
 
 // until waits for a condition in the database.

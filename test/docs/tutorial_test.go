@@ -22,11 +22,12 @@ func TestTutorial_ArrivesAtADeliveredPost(t *testing.T) {
 func TestApplications_StatementsSendWhatTheySay(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil, nil)
-	s.exec(`create table note (id bigint primary key, author text, html text)`)
 	s.exec(`delete from fedsender.actor`)
-	s.exec(`create role app`)
-	s.exec(`grant all on note to app`)
-	t.Cleanup(func() { s.exec(`drop owned by app`); s.exec(`drop role app`) })
+	s.asAdmin(`create table note (id bigint primary key, author text, html text)`)
+	s.asAdmin(`create role app`)
+	s.asAdmin(`grant all on note to app`)
+	s.asAdmin(`grant app to ` + s.role)
+	t.Cleanup(func() { s.asAdmin(`drop owned by app`); s.asAdmin(`drop role app`) })
 	s.unit("start", "sender")
 	s.follow("docs/applications.md", map[string]func(){
 		"grants": func() { s.run("as the application", "export PGOPTIONS='-c role=app'; export PEM='"+s.pem+"'", 0) },
