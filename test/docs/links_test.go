@@ -116,6 +116,41 @@ func TestLinks_LeadSomewhere(t *testing.T) {
 	}
 }
 
+// Who looks for something finds it: each page is in the list of its folder, and each picture on a page.
+func TestLinks_LeadToEveryPage(t *testing.T) {
+	t.Parallel()
+	linked := map[string]map[string]bool{} // by the page that links
+	anywhere := map[string]bool{}
+	for _, page := range pages(t) {
+		linked[page] = map[string]bool{}
+		for _, l := range link.FindAllStringSubmatch(prose(t, page), -1) {
+			where, _, _ := strings.Cut(l[1], "#")
+			to := path.Join(path.Dir(page), where)
+			linked[page][to], anywhere[to] = true, true
+		}
+	}
+	checked := 0
+	for _, dir := range []string{"docs", "docs/decisions"} {
+		entries, err := os.ReadDir(root + dir)
+		ok(t, err)
+		list := dir + "/README.md"
+		for _, e := range entries {
+			switch file := dir + "/" + e.Name(); {
+			case e.IsDir() || file == list:
+			case strings.HasSuffix(file, ".md") && !linked[list][file]:
+				t.Errorf("%s does not link %s", list, file)
+			case !anywhere[file]:
+				t.Errorf("no page shows %s", file)
+			default:
+				checked++
+			}
+		}
+	}
+	if checked < 40 {
+		t.Errorf("only %d files were looked for", checked)
+	}
+}
+
 func TestLinks_AnchorsAreThoseOfGitHub(t *testing.T) {
 	t.Parallel()
 	got := anchors("# How it `works`: a_b, c/d\n## Same\n## Same\n### [A page](x.md#y)\n<a id=\"own\"></a>\n")
@@ -126,39 +161,44 @@ func TestLinks_AnchorsAreThoseOfGitHub(t *testing.T) {
 	}
 }
 
-// command is the language of blocks that somebody types.
-var command = []string{"sh", "bash", "console", "sql"}
+var (
+	// commands are the languages of blocks that somebody types.
+	commands = []string{"sh", "bash", "console", "sql"}
+	// elsewhere are the pages whose blocks are run or written by tests of other packages, which see to all of them.
+	elsewhere = map[string]string{"docs/lemmy.md": "test/lemmy", "docs/adapters.md": "test/adapter", "docs/sql.md": "pg"}
+)
 
-// Other packages follow pages too; a page is theirs if one of their tests names it.
 func TestCommands_EachIsRunByATest(t *testing.T) {
 	t.Parallel()
 	sources := testSources(t)
 	for _, page := range pages(t) {
-		followed := strings.Contains(sources["test/docs"], `follow("`+page+`"`)
-		elsewhere := !followed && slices.ContainsFunc(keys(sources), func(dir string) bool {
-			return dir != "test/docs" && strings.Contains(sources[dir], `docs/`+path.Base(page)+`"`)
-		})
-		if elsewhere {
+		if dir := elsewhere[page]; dir != "" {
+			if !strings.Contains(sources[dir], `/`+page+`"`) {
+				t.Errorf("no test of %s names %s", dir, page)
+			}
 			continue
 		}
+		followed := strings.Contains(sources["test/docs"], `follow("`+page+`"`)
 		blocks, err := markdown.Blocks(root + page)
 		ok(t, err)
-		for _, b := range blocks {
-			at := fmt.Sprintf("%s:%d", page, b.Line)
-			switch n := notes(b); {
+		for i, b := range blocks {
+			n := notes(b)
+			switch at := fmt.Sprintf("%s:%d", page, b.Line); {
 			case b.File() != "":
 				text, err := os.ReadFile(root + b.File())
 				ok(t, err)
 				if string(text) != b.Text {
 					t.Errorf("%s is not what %s says", at, b.File())
 				}
-			case len(n) == 0 && slices.Contains(command, b.Language):
-				t.Errorf("%s: nothing says how this block is tested", at)
+			case len(n) == 0 && (b.Note != "" || slices.Contains(commands, b.Language)):
+				t.Errorf("%s: %q does not say how this block is tested", at, b.Note)
 			case len(n) > 0 && n[0][0] == "syntax":
 				t.Logf("%s is not run: %s", at, n[0][1])
 				bash(t, at, b.Text)
 			case len(n) > 0 && !followed:
 				t.Errorf("%s: no test follows this page", at)
+			case len(n) > 0 && n[len(n)-1][0] == "look" && (i+1 == len(blocks) || blocks[i+1].Note != "shows"):
+				t.Errorf("%s: nothing says what is to be seen, so it is not run", at)
 			}
 		}
 	}
@@ -180,13 +220,6 @@ func testSources(t *testing.T) map[string]string {
 		}
 	}
 	return texts
-}
-
-func keys(m map[string]string) (all []string) {
-	for k := range m {
-		all = append(all, k)
-	}
-	return all
 }
 
 // What the program, the migrations and the files for deployment say of pages leads there too.

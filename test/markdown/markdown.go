@@ -49,6 +49,8 @@ func parse(text string) ([]Block, error) {
 			open.Text += line + "\n"
 		case strings.HasPrefix(line, fence):
 			open = &Block{Language: strings.TrimPrefix(line, fence), Note: note, Line: n + 1}
+		case strings.HasPrefix(strings.TrimSpace(line), fence) || strings.HasPrefix(strings.TrimSpace(line), "~~~"):
+			return nil, fmt.Errorf("%d: a block begins with %s at the beginning of the line, or no test finds it", n+1, fence)
 		}
 		comment, isComment := strings.CutPrefix(strings.TrimSpace(line), "<!-- ")
 		note = ""

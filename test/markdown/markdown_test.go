@@ -23,3 +23,10 @@ func TestBlocks_ThatAreNotClosedAreAnError(t *testing.T) {
 	_, err := parse("```sh\nls\n")
 	assert.ErrorContains(t, err, "1: the block is not closed")
 }
+
+func TestBlocks_ThatWouldBeOverlookedAreAnError(t *testing.T) {
+	for _, text := range []string{"- a list\n  ```sh\n  ls\n  ```\n", "~~~sh\nls\n~~~\n"} {
+		_, err := parse(text)
+		assert.ErrorContains(t, err, "no test finds it")
+	}
+}
