@@ -3,14 +3,13 @@ package page
 import (
 	"context"
 	"errors"
-	"fmt"
-	"math"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/fedsender/fedsender/admin/why"
 	"github.com/fedsender/fedsender/pg"
 )
 
@@ -110,60 +109,16 @@ func (p *Page) readInstance(ctx context.Context, domain string) *instanceRead {
 }
 
 // why says in sentences why the instance is where it is.
-func (i *instancePage) why(now time.Time) (why []string) {
-	say := func(format string, args ...any) { why = append(why, fmt.Sprintf(format, args...)) }
-	d := &i.Detail
+func (i *instancePage) why(now time.Time) (sentences []string) {
 	if i.Off {
-		say("Federation is switched off as a whole: nothing is sent to anybody, and all cursors stand still.")
+		sentences = append(sentences, "Federation is switched off as a whole: nothing is sent to anybody, and all cursors stand still.")
 	}
-	switch i.State {
-	case "blocked":
-		because := "It is blocked, or not among the domains that are allowed."
-		switch d.Listed {
-		case "block":
-			because = "It is on the list of blocked domains."
-		case "allow":
-			because = "There is a list of allowed domains, and it is not on it."
-		}
-		say("%s Nothing is sent to it and its cursor stands still, so that it gets all of it when that ends.", because)
-	case "paused":
-		end := "until somebody resumes it"
-		if !d.PausedUntil.IsZero() {
-			end = "until " + stamp(d.PausedUntil)
-		}
-		say("An operator has paused it %s. Nothing is sent to it and its cursor stands still: nothing is lost.", end)
-	case "dead":
-		if d.Gone {
-			say("Its shared inbox has answered that it is gone, three times within a day. It is probed once a day and comes back to life with the first success.")
-		} else {
-			say("%s in a row have failed and it has given no sign of life for three days. It is probed once a day; what it misses meanwhile stays in the queue.", plural(int64(i.FailCount), "round", "rounds"))
-		}
-	case "failing":
-		say("%s in a row failed, the last %s. The back-off after so many is %s; each further fail makes it a quarter longer, up to a day.",
-			plural(int64(i.FailCount), "round", "rounds"), ago(d.LastRetryAt), short(backOff(i.FailCount)))
-	case "lagging":
-		say("It takes deliveries, but the oldest activity behind its cursor is %s old: more is published for it than it takes, or its deliveries are slow.", short(seconds(i.LagSeconds)))
-	case "ok":
-		say("It takes deliveries.")
+	instance := why.Instance{
+		InstanceStatus: i.InstanceStatus, Detail: i.Detail.InstanceDetail, GoneCount: i.Detail.GoneCount,
+		Stranger: i.Holder != "" && i.Process == nil,
 	}
-	if d.NotBefore.After(now) {
-		say("It has asked for a pause (429, or 503 with Retry-After), %s: nothing is sent before %s.", plural(int64(max(1, d.Throttles)), "time", "times in a row"), stamp(d.NotBefore))
+	if i.Process != nil && i.Process.Hangs() {
+		instance.Silent = seconds(*i.Process.SilentSeconds)
 	}
-	if d.GoneCount > 0 && !d.Gone {
-		say("Its shared inbox answered %s within a day that it is gone; three make it dead.", plural(int64(d.GoneCount), "time", "times"))
-	}
-	switch {
-	case i.Holder == "":
-		say("No process delivers to it at this moment.")
-	case i.Process != nil && i.Process.Hangs():
-		say("Process %s, which holds it, has been silent for %s: nothing is sent before that ends.", i.Holder, short(seconds(*i.Process.SilentSeconds)))
-	case i.Process == nil:
-		say("Its lease is held by something that is no sender (%s), so that no process can deliver to it.", i.Holder)
-	}
-	return why
-}
-
-// backOff is how long an instance rests after so many fails.
-func backOff(fails int) time.Duration {
-	return seconds(min(math.Pow(1.25, float64(min(fails-1, 60))), 86400))
+	return append(sentences, instance.Sentences(now, short)...)
 }

@@ -60,14 +60,14 @@ func TestStatus_SaysWhyAnInstanceIsWhereItIsAndWhatToDo(t *testing.T) {
 		why              string
 		do               []string
 	}{
-		{"lagging", `update fedsender.instance_control set max_in_flight = null`, ``, "what waits for it is up to 1h0m old; no process delivers", []string{"sender doctor", "sender skip toad.example"}},
+		{"lagging", `update fedsender.instance_control set max_in_flight = null`, ``, "what waits for it is up to 1h0m old", []string{"sender doctor", "sender skip toad.example"}},
 		{"failing", `update fedsender.queue_state set fail_count = 5, last_retry_at = now()`, `update fedsender.queue_state set fail_count = 0`,
-			"5 tries in a row failed, the last with: 401 Unauthorized", []string{"fetch the actor's key", "sender retry toad.example"}},
+			"5 tries in a row failed. It is", []string{"fetch the actor's key", "sender retry toad.example"}},
 		{"paused", `select fedsender.pause('toad.example'); update fedsender.instance_control set note = 'asked by mail'`, `select fedsender.resume('toad.example')`,
-			"until somebody resumes it: nothing is sent, and its cursor stands still; note: asked by mail", []string{"sender resume toad.example"}},
-		{"blocked", `insert into fedsender.domain_block (domain) values ('toad.example')`, `delete from fedsender.domain_block`, "it is blocked", []string{"change the list"}},
-		{"blocked", `insert into fedsender.domain_allow (domain) values ('frog.example')`, `delete from fedsender.domain_allow`, "there is an allow list and it is not on it", []string{"change the list"}},
-		{"dead", `update fedsender.instance_health set gone = true`, `update fedsender.instance_health set gone = false`, "its inbox is gone for good", []string{"sender retry toad.example"}},
+			"It is paused until somebody resumes it. Nothing is sent to it and its cursor stands still", []string{"sender resume toad.example"}},
+		{"blocked", `insert into fedsender.domain_block (domain) values ('toad.example')`, `delete from fedsender.domain_block`, "It is on the list of blocked domains", []string{"change the list"}},
+		{"blocked", `insert into fedsender.domain_allow (domain) values ('frog.example')`, `delete from fedsender.domain_allow`, "There is a list of allowed domains, and it is not on it", []string{"change the list"}},
+		{"dead", `update fedsender.instance_health set gone = true`, `update fedsender.instance_health set gone = false`, "Its shared inbox has answered that it is gone", []string{"sender retry toad.example"}},
 	} {
 		execute(t, conn, c.sql)
 		var r domainReport
