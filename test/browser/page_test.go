@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -38,6 +39,7 @@ func TestPage_InARealBrowser(t *testing.T) {
 		{"signing in", signsIn},
 		{"hostile text stays text", staysText},
 		{"axe finds nothing", isAccessible},
+		{"nothing is wider than a phone", fitsAPhone},
 		{"a person with a keyboard filters, pauses and resumes", pausesAndResumes},
 		{"what is looked at changes by itself and keeps the focus", changesByItself},
 		{"dead letters are dropped in bulk", dropsInBulk},
@@ -104,17 +106,28 @@ func isAccessible(t *testing.T, ctx context.Context, w *world) {
 				for _, v := range found {
 					t.Errorf("%s, %s, %s: %s", name, s.name, shade, v)
 				}
-				wide, err := chromedp.Run(ctx, chromedp.Evaluate[int](`document.documentElement.scrollWidth - innerWidth`))
-				ok(t, err)
-				if wide > 0 {
-					t.Errorf("%s, %s: %d pixels wider than the screen", name, s.name, wide)
-				}
 				checked++
 			}
 		}
 	}
 	t.Logf("axe-core found nothing on %d pages", checked)
 	ok(t, chromedp.Do(ctx, size(1440, 900, false), scheme("light")))
+}
+
+// smallPhone is the width of the narrowest that many people have, in the pixels of style sheets.
+const smallPhone = 360
+
+func fitsAPhone(t *testing.T, ctx context.Context, w *world) {
+	ok(t, chromedp.Do(ctx, size(smallPhone, 740, true)))
+	for name, path := range w.pages(t) {
+		ok(t, chromedp.Do(ctx, chromedp.Navigate(w.base+path), drawn()))
+		wide, err := chromedp.Run(ctx, chromedp.Evaluate[int](`(e => Math.max(e.scrollWidth - e.clientWidth, e.scrollWidth - `+strconv.Itoa(smallPhone)+`))(document.documentElement)`))
+		ok(t, err)
+		if wide > 0 {
+			t.Errorf("%s is %d pixels wider than a phone", name, wide)
+		}
+	}
+	ok(t, chromedp.Do(ctx, size(1440, 900, false)))
 }
 
 // onPhone are the pages that are laid out otherwise on a phone.

@@ -117,7 +117,7 @@ func (w *world) seed(ctx context.Context, t *testing.T, instances int) {
 		insert into fedsender.history (minute, delivered, retry, throttled, refused, lag_seconds)
 		select date_trunc('minute', now()) - n * interval '1 minute', 9000 + 5000 * sin(n / 60.0) + 1500 * random(), 60 + 90 * random() + case when n between 80 and 110 then 900 else 0 end,
 			25 * random(), 8 * random(), 2 + 3 * random() + case when n between 80 and 115 then (115 - n) * 3 else 0 end
-		from generate_series(2, 355) n`)
+		from generate_series(1, 361) n`)
 	ok(t, err)
 }
 

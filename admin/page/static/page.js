@@ -35,6 +35,12 @@ function say(text) {
   if (news.textContent !== text) news.textContent = text;
 }
 
+// mark says whether what is shown keeps up.
+function mark(live) {
+  news.className = live ? "live" : "old";
+  say(live ? "Live" : "Not live, trying again");
+}
+
 // watch asks for changes while somebody looks.
 function watch() {
   let source = null;
@@ -47,14 +53,14 @@ function watch() {
   const start = () => {
     stop();
     source = new EventSource("/events?of=" + encodeURIComponent(document.body.dataset.live));
-    source.onopen = () => say("Live");
+    source.onopen = () => mark(true);
     source.onmessage = (event) => {
       const page = new DOMParser().parseFromString("<div id=live>" + event.data + "</div>", "text/html");
       keep(part, page.getElementById("live"));
       announce();
     };
     source.onerror = () => {
-      say("Not live at this moment; trying again. What is shown may be old.");
+      mark(false);
       if (source.readyState !== EventSource.CLOSED) return;
       clearTimeout(again);
       again = setTimeout(start, 15000);
@@ -92,6 +98,7 @@ function ink(name, alpha) {
 
 const height = 150;
 const width = (box) => Math.max(200, box.clientWidth);
+const last = (column) => column[column.length - 1]; // where the pointer is not on the chart
 const columns = (chart, history) => [history.minutes, ...chart.lines.map(([column]) => history[column])];
 
 function draw(box, chart, history) {
@@ -109,10 +116,10 @@ function draw(box, chart, history) {
       { ...axis, size: 48, values: (_, ticks) => ticks.map(chart.unit) },
     ],
     series: [
-      { label: "At", value: (_, at) => (at == null ? "–" : clock(at)) },
+      { label: "At", value: (plot, at) => clock(at ?? last(plot.data[0])) },
       ...chart.lines.map(([, color, label]) => ({
         label, stroke: ink(color), width: 1.5, fill: chart.lines.length === 1 ? ink(color, 0.12) : undefined,
-        points: { show: false }, value: (_, value) => (value == null ? "–" : chart.unit(value)),
+        points: { show: false }, value: (plot, value, column) => chart.unit(value ?? last(plot.data[column])),
       })),
     ],
   };
