@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -65,14 +66,35 @@ type Enqueuing struct {
 	AllInstances bool
 }
 
-// Enqueue inserts an activity and returns its id. The error of an ap_id that is there already, or of an actor that is
-// not, is the server's; [Sentence] makes it readable.
+// ErrEnqueued: there is an activity with that ap_id.
+var ErrEnqueued = errors.New("there is an activity with this id already")
+
+// Enqueue inserts an activity and returns its id. Its error is ErrEnqueued, or the server's, such as that of an actor that is
+// not there; [Sentence] makes it readable.
 func Enqueue(ctx context.Context, q Querier, e Enqueuing) (int64, error) {
 	var id int64
 	err := q.QueryRow(ctx, `
 		select fedsender.enqueue($1::text, $2::json, $3::text, $4::text[], $5::bigint[], $6::boolean)`,
 		e.APID, string(e.Document), e.ActorAPID, orEmpty(e.Inboxes), orEmpty(e.FollowersOf), e.AllInstances).Scan(&id)
+	if server := (*pgconn.PgError)(nil); errors.As(err, &server) && server.Code == uniqueViolation {
+		err = ErrEnqueued
+	}
 	return id, wrap("enqueue "+e.APID, err)
+}
+
+// WithoutFollowers returns those of the actors that nobody follows, in their order. A role that may not see followers
+// learns nothing, and gets no error.
+func WithoutFollowers(ctx context.Context, q Querier, actors []int64) ([]int64, error) {
+	rows, err := q.Query(ctx, `
+		select distinct a
+		from unnest($1::bigint[]) a
+		where not exists (select from fedsender.source_follower f where f.actor_id = a)
+		order by a`, orEmpty(actors))
+	none, err := collect("look for followers", rows, err, pgx.RowTo[int64])
+	if server := (*pgconn.PgError)(nil); errors.As(err, &server) && server.Code == insufficientPrivilege {
+		return nil, nil
+	}
+	return none, err
 }
 
 func wrap(what string, err error) error {

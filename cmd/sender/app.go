@@ -48,6 +48,13 @@ Start with: sender demo`,
 		a.pauseCommand(), a.resumeCommand(), a.retryCommand(), a.skipCommand(), a.replayCommand(),
 		a.deadLettersCommand(), a.traceCommand(), a.enqueueCommand(), a.versionCommand(), a.healthcheckCommand(), a.manCommand(),
 	)
+	root.PersistentPreRunE = checkTexts
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" {
+			needsOneOf(cmd)
+		}
+	}
 	completeNoFiles(root)
 	return root
 }
@@ -89,16 +96,6 @@ func variableFlags(cmd *cobra.Command) map[string]*pflag.Flag {
 		}
 	}
 	return flags
-}
-
-// arguments lets through so many arguments; Use says which.
-func arguments(least, most int) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) < least || len(args) > most {
-			return misused("usage: %s %s", cmd.Parent().CommandPath(), cmd.Use)
-		}
-		return nil
-	}
 }
 
 // withFlags lays flags that were given over the environment. The value of a flag also beats a _FILE variable.

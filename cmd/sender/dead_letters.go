@@ -26,11 +26,8 @@ func (a *app) deadLettersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dead-letters",
 		Short: "Act on activities that an otherwise healthy instance cannot take",
-		Args:  arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return misused("dead-letters needs one of list, retry, drop")
-		},
 	}
+	needsOneOf(cmd)
 	cmd.AddCommand(a.listLettersCommand(), a.actOnLettersCommand("retry", "retried", "Try them again, outside the order of the queue", pg.RetryLetter),
 		a.actOnLettersCommand("drop", "dropped", "Give them up for good", pg.DropLetter))
 	return cmd
@@ -38,11 +35,15 @@ func (a *app) deadLettersCommand() *cobra.Command {
 
 func (a *app) listLettersCommand() *cobra.Command {
 	var o letterOptions
-	cmd := &cobra.Command{
+	var cmd *cobra.Command
+	cmd = &cobra.Command{
 		Use:   "list",
 		Short: "List them, the newest first",
 		Args:  arguments(0, 0),
 		RunE: verb(func(ctx context.Context, _ []string) error {
+			if err := o.check(cmd); err != nil {
+				return err
+			}
 			return a.withDatabase(ctx, func(pool *pgxpool.Pool) error { return a.listLetters(ctx, pool, o) })
 		}),
 	}
@@ -63,6 +64,12 @@ func (a *app) listLetters(ctx context.Context, pool *pgxpool.Pool, o letterOptio
 	switch {
 	case err != nil:
 		return err
+	case len(letters) == 0 && o.domain != "":
+		if err := mustKnow(ctx, pool, o.domain); err != nil {
+			return err
+		}
+	}
+	switch {
 	case o.json:
 		return printJSON(a.out, orEmptyList(letters))
 	case len(letters) == 0:
@@ -98,10 +105,14 @@ func activityName(l pg.DeadLetter) string {
 
 func (a *app) actOnLettersCommand(name, past, short string, action pg.LetterAction) *cobra.Command {
 	var o letterOptions
-	cmd := &cobra.Command{
+	var cmd *cobra.Command
+	cmd = &cobra.Command{
 		Use:   name + " ID… | --domain DOMAIN | --all",
 		Short: short,
 		RunE: verb(func(ctx context.Context, args []string) error {
+			if err := o.check(cmd); err != nil {
+				return err
+			}
 			filter, err := chooseLetters(args, o)
 			if err != nil {
 				return err
@@ -109,12 +120,30 @@ func (a *app) actOnLettersCommand(name, past, short string, action pg.LetterActi
 			return a.withDatabase(ctx, func(pool *pgxpool.Pool) error { return a.actOnLetters(ctx, pool, filter, o.json, past, action) })
 		}),
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if id, is := negative(err); is {
+			return notALetter(id)
+		}
+		return cmd.Parent().FlagErrorFunc()(cmd, err)
+	})
 	cmd.Flags().StringVar(&o.domain, "domain", "", "those for this `DOMAIN`")
 	a.completeDomainFlag(cmd)
 	cmd.Flags().BoolVar(&o.all, "all", false, "all there are")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	a.addVariables(cmd, databaseVariable)
 	return cmd
+}
+
+// check looks at what was said of a domain.
+func (o letterOptions) check(cmd *cobra.Command) error {
+	if !cmd.Flags().Changed("domain") {
+		return nil
+	}
+	return checkDomain(o.domain)
+}
+
+func notALetter(id string) error {
+	return misused("%s is no id of a dead letter; sender dead-letters list shows them", echo(id))
 }
 
 func chooseLetters(args []string, o letterOptions) (pg.DeadLetterFilter, error) {
@@ -131,7 +160,7 @@ func chooseLetters(args []string, o letterOptions) (pg.DeadLetterFilter, error) 
 	for _, arg := range args {
 		id, err := strconv.ParseInt(arg, 10, 64)
 		if err != nil || id < 1 {
-			return filter, misused("%q is no id of a dead letter; sender dead-letters list shows them", arg)
+			return filter, notALetter(arg)
 		}
 		filter.IDs = append(filter.IDs, id)
 	}
@@ -187,6 +216,9 @@ func eachLetters(ctx context.Context, pool *pgxpool.Pool, filter pg.DeadLetterFi
 	}
 	for last := int64(0); ; {
 		ids, err := pg.DeadLetterIDs(ctx, pool, filter, last)
+		if err == nil && len(ids) == 0 && last == 0 && filter.Domain != "" {
+			err = mustKnow(ctx, pool, filter.Domain)
+		}
 		if err != nil || len(ids) == 0 {
 			return err
 		}

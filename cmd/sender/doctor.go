@@ -36,7 +36,14 @@ The exit code is 1 if something is bad.
 The way to other servers is tried with up to three instances that took a delivery last: their names are looked up, and
 they are asked for the header of their front page, whose Date is compared with the clock here.`,
 		Args: arguments(0, 0),
-		RunE: verb(func(ctx context.Context, _ []string) error { return a.doctor(ctx, o) }),
+		RunE: verb(func(ctx context.Context, _ []string) error {
+			for _, peer := range o.peers {
+				if strings.TrimSpace(peer) == "" || len(peer) > maxDomain {
+					return misused("--peer must be the name of a host, not %s", echo(peer))
+				}
+			}
+			return a.doctor(ctx, o)
+		}),
 	}
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&o.offline, "offline", false, "ask no other server than the database")

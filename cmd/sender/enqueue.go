@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
@@ -21,8 +23,9 @@ const maxDocument = 1 << 20
 
 // enqueued is what `sender enqueue --json` prints.
 type enqueued struct {
-	ActivityID int64  `json:"activity_id"` // of the row in fedsender.activity
-	APID       string `json:"ap_id"`       // the document's own id
+	ActivityID int64   `json:"activity_id"`          // of the row in fedsender.activity
+	APID       string  `json:"ap_id"`                // the document's own id
+	Unfollowed []int64 `json:"unfollowed,omitempty"` // those of --followers-of that nobody follows: by them it reaches nobody
 }
 
 func (a *app) enqueueCommand() *cobra.Command {
@@ -43,15 +46,14 @@ func (a *app) enqueueCommand() *cobra.Command {
 				return err
 			}
 			return a.withDatabase(ctx, func(pool *pgxpool.Pool) error {
-				id, err := pg.Enqueue(ctx, pool, e)
+				done, err := enqueue(ctx, pool, e)
 				if err != nil {
 					return err
 				}
 				if asJSON {
-					return printJSON(a.out, enqueued{id, e.APID})
+					return printJSON(a.out, done)
 				}
-				_, err = fmt.Fprintf(a.out, "activity %d: %s\n", id, safe(e.APID))
-				return err
+				return done.print(a.out)
 			})
 		}),
 	}
@@ -62,6 +64,25 @@ func (a *app) enqueueCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	a.addVariables(cmd, databaseVariable)
 	return cmd
+}
+
+func enqueue(ctx context.Context, pool *pgxpool.Pool, e pg.Enqueuing) (done enqueued, err error) {
+	done.APID = e.APID
+	if done.Unfollowed, err = pg.WithoutFollowers(ctx, pool, e.FollowersOf); err != nil {
+		return done, err
+	}
+	done.ActivityID, err = pg.Enqueue(ctx, pool, e)
+	return done, err
+}
+
+// print says also which way leads nowhere.
+func (e enqueued) print(w io.Writer) error {
+	text := fmt.Sprintf("activity %d: %s\n", e.ActivityID, safe(e.APID))
+	for _, actor := range e.Unfollowed {
+		text += fmt.Sprintf("nobody follows the actor with the id %d: by --followers-of %[1]d it reaches nobody\n", actor)
+	}
+	_, err := io.WriteString(w, text)
+	return err
 }
 
 func (a *app) readDocument(name string) (json.RawMessage, error) {
@@ -80,6 +101,8 @@ func (a *app) readDocument(name string) (json.RawMessage, error) {
 	switch {
 	case err != nil:
 		return nil, misuse{err.Error()}
+	case !utf8.Valid(document):
+		return nil, misused("%s is no text in UTF-8", name)
 	case len(document) > maxDocument:
 		return nil, misused("%s is larger than 1 MiB, which no activity may be", name)
 	}
@@ -99,7 +122,7 @@ func checkEnqueuing(e *pg.Enqueuing, followersOf []string) error {
 		return misuse{err.Error()}
 	}
 	id, isText := document.ID.(string)
-	if !isText || id == "" {
+	if !isText || strings.TrimSpace(id) == "" || strings.ContainsRune(id, 0) {
 		return misused("the document has no id, which must be a URL of your server")
 	}
 	e.APID = id
@@ -114,8 +137,8 @@ func checkEnqueuing(e *pg.Enqueuing, followersOf []string) error {
 	}
 	for _, text := range followersOf {
 		actor, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return misused("--followers-of must be the id of an actor, not %q", text)
+		if err != nil || actor < 1 {
+			return misused("--followers-of must be the id of an actor, not %s", echo(text))
 		}
 		e.FollowersOf = append(e.FollowersOf, actor)
 	}

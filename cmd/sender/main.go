@@ -19,6 +19,8 @@ import (
 const (
 	exitBad   = 1
 	exitUsage = 2
+	// maxLine is longer than any sentence of this program; what is repeated of wrong arguments may be of any length.
+	maxLine = 1500
 )
 
 func main() {
@@ -88,7 +90,7 @@ func (a *app) finish(err error) int {
 	case errors.As(err, &failed):
 		code, text = exitBad, a.redact().text(pg.Sentence(err))
 	}
-	fmt.Fprintln(a.err, "sender: "+oneLine(text))
+	fmt.Fprintln(a.err, "sender: "+shorten(oneLine(text), maxLine))
 	return code
 }
 

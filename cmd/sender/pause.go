@@ -30,6 +30,9 @@ func (a *app) onInstance(cmd *cobra.Command, plan func() (action, error)) *cobra
 	cmd.Args = arguments(1, 1)
 	cmd.ValidArgsFunction = a.completeDomain
 	cmd.RunE = verb(func(ctx context.Context, args []string) error {
+		if err := checkDomain(args[0]); err != nil {
+			return err
+		}
 		act, err := plan()
 		if err != nil {
 			return err

@@ -51,8 +51,8 @@ const commandsHead = `<!-- Made from the program by: go test ./cmd/sender -run T
 | exit code | means |
 |---|---|
 | 0 | done; of ` + "`run`" + `: it was told to stop, and has saved all |
-| 1 | it ran and the answer is bad: ` + "`doctor`" + ` found something bad, there is no such instance, activity or dead letter, the database can't be reached or refuses |
-| 2 | wrong usage or configuration, said in one line that names the flag or variable |
+| 1 | it ran and the answer is bad: ` + "`doctor`" + ` found something bad, whatever that is, there is no such instance, activity or dead letter, the database can't be reached or refuses |
+| 2 | wrong usage or configuration, said in one line that names the flag or variable; the database has no schema ` + "`fedsender`" + `, or not the one of this program, and the line names the command that mends it |
 
 Answers go to standard output, errors in one line to standard error. ` + "`status`, `doctor`" + ` and ` + "`demo`" + ` use colours and the width of a terminal
 where standard output is one; ` + "`NO_COLOR`" + ` turns colours off. Verbs that ask the database give up after 10 seconds without an answer, and after 2 behind
@@ -67,7 +67,6 @@ is taken away or changes its meaning without a word in the changelog.
 
 func TestReference_IsWhatTheProgramSays(t *testing.T) {
 	root := newRoot(&app{out: io.Discard, err: io.Discard, environment: map[string]string{}})
-	root.InitDefaultCompletionCmd()
 	var page bytes.Buffer
 	page.WriteString(commandsHead)
 	comments := readComments(t, ".", "../../pg")

@@ -37,6 +37,9 @@ func (a *app) statusCommand() *cobra.Command {
 		Args:  arguments(0, 1),
 		RunE: verb(func(ctx context.Context, args []string) error {
 			if len(args) == 1 {
+				if err := checkDomain(args[0]); err != nil {
+					return err
+				}
 				o.domain = args[0]
 			}
 			return a.withDatabase(ctx, func(pool *pgxpool.Pool) error { return a.status(ctx, pool, o) })

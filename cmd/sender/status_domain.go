@@ -25,6 +25,15 @@ type domainReport struct {
 // errNoInstance is the answer to a question about a domain that is none.
 var errNoInstance = errors.New("there is no instance with this domain; sender status --all lists them, IDN domains are in punycode")
 
+// mustKnow tells a domain of which there is nothing to say from one that is none.
+func mustKnow(ctx context.Context, pool *pgxpool.Pool, domain string) error {
+	found, err := pg.InstanceStatuses(ctx, pool, pg.InstanceStatusFilter{Domain: domain, Limit: 1, NoHolder: true})
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("%s: %w", domain, errNoInstance)
+	}
+	return err
+}
+
 func (a *app) domainStatus(ctx context.Context, pool *pgxpool.Pool, w io.Writer, l look, o statusOptions) error {
 	found, err := pg.InstanceStatuses(ctx, pool, pg.InstanceStatusFilter{Domain: o.domain})
 	if err != nil {

@@ -122,7 +122,7 @@ func parseTime(text string, now time.Time, sign int) (time.Time, error) {
 	if d, err := sender.ParseDuration(text); err == nil && d >= 0 {
 		return now.Add(time.Duration(sign) * d), nil
 	}
-	return time.Time{}, fmt.Errorf("%q is no time such as 2006-01-02T15:04:05Z and no duration such as 2h or 7d", text)
+	return time.Time{}, fmt.Errorf("%s is no time such as 2006-01-02T15:04:05Z and no duration such as 2h or 7d", echo(text))
 }
 
 // orEmptyList keeps an empty list from being null in JSON.

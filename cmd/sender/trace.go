@@ -26,6 +26,9 @@ func (a *app) traceCommand() *cobra.Command {
 by who follows today, which may differ from who did when it was made.`,
 		Args: arguments(1, 1),
 		RunE: verb(func(ctx context.Context, args []string) error {
+			if strings.TrimSpace(args[0]) == "" {
+				return misused("AP_ID is empty: the id of an activity, as its document has it")
+			}
 			return a.withDatabase(ctx, func(pool *pgxpool.Pool) error { return a.trace(ctx, pool, args[0], asJSON, all) })
 		}),
 	}
@@ -38,7 +41,7 @@ by who follows today, which may differ from who did when it was made.`,
 func (a *app) trace(ctx context.Context, pool *pgxpool.Pool, apID string, asJSON, all bool) error {
 	t, err := pg.TraceActivity(ctx, pool, apID)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("there is no activity with the id %s", apID)
+		return fmt.Errorf("there is no activity with the id %s", shorten(apID, maxEcho))
 	}
 	if err != nil {
 		return err

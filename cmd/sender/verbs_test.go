@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/test/postgres"
 )
 
 // fill makes an actor with a follower, three instances and the rows that trouble leaves behind.
@@ -58,9 +59,18 @@ func TestEnqueue_InsertsWhatTheDocumentSays(t *testing.T) {
 	require.Equal(t, []int64{1}, followersOf)
 
 	runProgram(t, environment, "enqueue", file, "--actor", "https://here.example/u/ann", "--all-instances").
-		requireOneLine(t, 1, "duplicate key")
+		requireOneLine(t, 1, "https://here.example/a/1: there is an activity with this id already")
 	runWith(t, document("https://here.example/a/3"), environment, "enqueue", "-", "--actor", "https://here.example/u/eve", "--all-instances").
 		requireOneLine(t, 1, "there is no actor with ap_id https://here.example/u/eve", "Insert it into fedsender.actor")
+
+	to := []string{"enqueue", "-", "--actor", "https://here.example/u/ann", "--followers-of", "1", "--followers-of", "99"}
+	const nobody = "nobody follows the actor with the id 99: by --followers-of 99 it reaches nobody\n"
+	o = runWith(t, document("https://here.example/a/4"), environment, to...)
+	o.requireDone(t, nobody)
+	require.NotContains(t, o.out, "id 1:")
+	var done enqueued
+	runWith(t, document("https://here.example/a/5"), environment, append(to, "--json")...).decode(t, &done)
+	require.Equal(t, []int64{99}, done.Unfollowed)
 }
 
 func TestEnqueue_RefusesWhatWouldOnlyMakeADeadLetter(t *testing.T) {
@@ -78,6 +88,9 @@ func TestEnqueue_RefusesWhatWouldOnlyMakeADeadLetter(t *testing.T) {
 		"nobody":          {document("a"), []string{"--actor", "x"}, "to whom"},
 		"javascript":      {document("a"), []string{"--actor", "x", "--inbox", "javascript:alert(1)"}, "--inbox"},
 		"a name":          {document("a"), []string{"--actor", "x", "--followers-of", "ann"}, "--followers-of"},
+		"a number":        {document("a"), []string{"--actor", "x", "--followers-of", "-1"}, "--followers-of"},
+		"odd bytes":       {document("a\xff"), []string{"--actor", "x", "--all-instances"}, "no text in UTF-8"},
+		"a null":          {document(`a\u0000`), []string{"--actor", "x", "--all-instances"}, "has no id"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runWith(t, c.document, nil, append([]string{"enqueue", "-"}, c.flags...)...).requireOneLine(t, 2, c.says)
@@ -182,6 +195,57 @@ func TestInstanceVerbs_RefuseWrongUsageBeforeTheyConnect(t *testing.T) {
 	}
 }
 
+func TestVerbs_SayWhatIsWrongWithAnArgumentBeforeTheDatabaseDoes(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", 2500)
+	domains := [][]string{{"status"}, {"pause"}, {"resume"}, {"retry"}, {"skip", "--to", "latest"}, {"replay", "--since", "1h"},
+		{"dead-letters", "list", "--domain"}, {"dead-letters", "retry", "--domain"}, {"dead-letters", "drop", "--domain"}}
+	for _, verb := range domains {
+		for argument, says := range map[string]string{"": "DOMAIN is empty", " ": "DOMAIN is empty", long: "longer than 260", "a\xff.example": "no text in UTF-8"} {
+			o := execution(t, append(append([]string{}, verb...), argument)...)
+			o.requireOneLine(t, 2, says)
+			require.Less(t, len(o.errors), 300)
+		}
+	}
+	for _, c := range []struct {
+		says      string
+		arguments []string
+	}{
+		{"no text in UTF-8", []string{"trace", "\xff"}}, {"AP_ID is empty", []string{"trace", ""}},
+		{"--actor is no text in UTF-8", []string{"enqueue", "-", "--actor", "\xff"}}, {"--peer is no text in UTF-8", []string{"doctor", "--peer", "\xff"}},
+		{"--peer must be the name of a host", []string{"doctor", "--peer", " "}}, {"--peer must be the name of a host", []string{"doctor", "--peer", long}},
+		{`"-1" is no id of a dead letter`, []string{"dead-letters", "drop", "-1"}}, {`"-23" is no id of a dead letter`, []string{"dead-letters", "retry", "-23"}},
+		{"see sender dead-letters drop --help", []string{"dead-letters", "drop", "-x"}},
+		{"dead-letters needs one of drop, list, retry", []string{"dead-letters", "burn"}},
+		{"completion needs one of bash, fish, powershell, zsh", []string{"completion", "tcsh"}}, {"completion needs one of", []string{"completion"}},
+		{"is no time", []string{"pause", "a.example", "--until", long}}, {"unknown command", []string{long}}, {"unknown flag", []string{"status", "--" + long}},
+	} {
+		o := execution(t, c.arguments...)
+		o.requireOneLine(t, 2, c.says)
+		require.Less(t, len(o.errors), 1600)
+	}
+}
+
+// execution is an outcome without a process of its own.
+func execution(t *testing.T, arguments ...string) outcome {
+	t.Helper()
+	var out, said strings.Builder
+	a := &app{out: &out, err: &said, in: strings.NewReader(document("a")), environment: map[string]string{}}
+	root := newRoot(a)
+	root.SetArgs(arguments)
+	code := a.finish(root.ExecuteContext(t.Context()))
+	return outcome{code, out.String(), said.String()}
+}
+
+func TestVerbs_TakeADatabaseWithoutTheSchemaForWrongConfiguration(t *testing.T) {
+	environment := []string{"DATABASE_URL=" + postgres.Database(t)}
+	for _, verb := range [][]string{{"run"}, {"status", "--watch"}, {"trace", "a"}, {"dead-letters", "drop", "--all"}, {"pause", "a"}, {"enqueue", "-", "--actor", "x", "--all-instances"}} {
+		runWith(t, document("a"), environment, verb...).requireOneLine(t, 2, "has no schema fedsender; run: sender migrate")
+	}
+	require.Equal(t, 1, runProgram(t, environment, "doctor", "--offline").code, "its answer is bad")
+	runProgram(t, environment, "migrate", "--down").requireDone(t, "there is no schema")
+}
+
 func TestDeadLetters_AreListedTriedAgainAndDropped(t *testing.T) {
 	url, environment := migrated(t)
 	conn := fill(t, url)
@@ -211,6 +275,9 @@ func TestDeadLetters_AreListedTriedAgainAndDropped(t *testing.T) {
 	require.Equal(t, 1, o.code)
 	require.Contains(t, o.errors, "there is no dead letter 99")
 	require.Empty(t, o.out)
+	for _, verb := range []string{"list", "retry", "drop"} {
+		runProgram(t, environment, "dead-letters", verb, "--domain", "nobody.example").requireOneLine(t, 1, "nobody.example: there is no instance")
+	}
 }
 
 func TestTrace_SaysWhoHasItAndWhoWaitsWhy(t *testing.T) {
