@@ -234,5 +234,9 @@ func (p *Page) doLetters(w http.ResponseWriter, r *http.Request, who access.Who)
 	if err != nil {
 		said += " " + p.problem("What became of the others", err)
 	}
+	if len(done) == 0 {
+		p.say(w, r, http.StatusConflict, "Nothing was done", said)
+		return
+	}
 	p.done(w, r, lettersLink(r.PostForm), said)
 }

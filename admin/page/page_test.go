@@ -144,6 +144,9 @@ func TestPage_ActsOnDeadLettersInBulk(t *testing.T) {
 	require.Equal(t, http.StatusSeeOther, got.status, got.body)
 	require.Contains(t, s.get(t, "/dead-letters").body, "2 dead letters were dropped. 1 could not be, the first because there is no dead letter 4711")
 	require.Equal(t, 28, s.number(t, `select count(*) from fedsender.dead_letter`))
+	got = s.confirm(t, "/dead-letters/drop", url.Values{"id": {"1", "2"}})
+	require.Equal(t, http.StatusConflict, got.status, "no success where all were refused")
+	require.Contains(t, got.body, "0 dead letters were dropped. 2 could not be")
 	body := s.get(t, "/dead-letters/drop?id=3&id=4&id=5&domain=i-2.example").body
 	require.Contains(t, body, "Drop 1 dead letter?", "those of the domain")
 	require.Contains(t, body, "All of them are for i-2.example.")
