@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"runtime"
+	"runtime/debug"
 	"time"
 
 	"github.com/fedsender/fedsender/pg"
@@ -26,13 +29,21 @@ func (e *engine) await(ctx context.Context) (feed *pg.Feed, err error) {
 		return err
 	})
 	if err == nil && feed != nil {
-		e.log.Info("starting", "name", e.config.Name, "version", e.config.Version)
+		e.log.Info("starting", "name", e.config.Name, "version", e.config.Version, "gomaxprocs", runtime.GOMAXPROCS(0), "gomemlimit", memoryLimit())
 		if source := e.source.Load(); !source.Rings {
 			e.saySilent(source)
 		}
 		e.lookBack(ctx)
 	}
 	return feed, err
+}
+
+// memoryLimit is what Go tries to keep below, in bytes, or off, as GOMEMLIMIT says it.
+func memoryLimit() any {
+	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+		return limit
+	}
+	return "off"
 }
 
 // insistAtStart tries do until it succeeds, as long as that may help: for ever where the server says that it is not ready,

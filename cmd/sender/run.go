@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
@@ -88,12 +87,10 @@ func (a *app) run(ctx context.Context) error {
 }
 
 // limitMemory gives Go 90 % of the container's memory, where there is a limit and GOMEMLIMIT is unset. GOMAXPROCS is set by
-// Go itself.
+// Go itself. The first line of the log says both.
 func limitMemory(log *slog.Logger) {
-	if limit, err := memlimit.Set(); err != nil {
+	if _, err := memlimit.Set(); err != nil {
 		log.Debug("the container's memory limit is not known", "error", err)
-	} else if limit < math.MaxInt64 {
-		log.Debug("memory is limited", "bytes", limit)
 	}
 }
 
