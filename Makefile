@@ -61,7 +61,7 @@ race: ## All tests, with the race detector where Go code of the product runs in 
 	go test -timeout 12m -parallel 4 $(SERVERS)
 
 .PHONY: charts
-charts: ## What is in deploy, read by Helm, Kubernetes' types, Compose and BuildKit, and by systemd; RENDER=1 writes what the chart makes
+charts: ## What is in deploy, read by Helm, Kubernetes' types, Compose, BuildKit, Grafana's types and systemd; RENDER=1 writes what the chart makes
 	go -C test/deployment/charts vet .
 	go -C test/deployment/charts test -count=1 . $(if $(RENDER),-update)
 	go test -count=1 ./test/deployment

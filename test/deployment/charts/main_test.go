@@ -1,6 +1,7 @@
 // Package charts renders the chart by Helm itself and reads what comes out with Kubernetes' own types, strictly; it has Compose's
-// parser read the Compose files and BuildKit's the Dockerfile. It is a module of its own, because these libraries are far larger than
-// the program. `go test . -update` writes rendered/, which the tests of the program's module look at.
+// parser read the Compose files, BuildKit's the Dockerfile and Grafana's types the dashboard. It is a module of its own, because
+// these libraries are far larger than the program. `go test . -update` writes rendered/, which the tests of the program's module
+// look at.
 package charts
 
 import (
