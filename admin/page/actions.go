@@ -163,12 +163,18 @@ func (p *Page) doAction(w http.ResponseWriter, r *http.Request, who access.Who) 
 
 // behind says how far an instance is, in ids.
 func behind(i *instanceRead) string {
+	if i.IDsBehind == 0 {
+		return fmt.Sprintf("Its cursor is at %s, which is the newest.", count(i.CursorID))
+	}
 	return fmt.Sprintf("Its cursor is at %s, %s behind the newest.", count(i.CursorID), plural(i.IDsBehind, "id", "ids"))
 }
 
 // waits says how many activities wait, as far as was looked.
 func waits(w pg.Waiting, verb string) string {
-	if w.ToTheEnd {
+	switch {
+	case w.ToTheEnd && w.Count == 0:
+		return "Nothing waits for it."
+	case w.ToTheEnd:
 		return fmt.Sprintf("Of the %s behind its cursor, %s for it and will be %s.", plural(w.Looked, "activity", "activities"), plural(w.Count, "is", "are"), verb)
 	}
 	return fmt.Sprintf("Of the next %s behind its cursor, %s for it; there are more behind them. All of them will be %s.", plural(w.Looked, "activity", "activities"), plural(w.Count, "is", "are"), verb)
@@ -218,8 +224,10 @@ func planRetry(_ context.Context, _ *Page, i *instanceRead, _ func(string) strin
 	default:
 		c.Says = []string{"It is tried at once by " + i.Holder + ", whatever its back-off or a 429 has said."}
 	}
-	c.Says = append(c.Says, fmt.Sprintf("It has failed %s; the fails stay counted, so after another failure the back-off goes on from there.", plural(int64(i.FailCount), "time", "times")),
-		waits(i.Waiting, "sent if it answers"))
+	if i.FailCount > 0 {
+		c.Says = append(c.Says, fmt.Sprintf("It has failed %s; the fails stay counted, so after another failure the back-off goes on from there.", plural(int64(i.FailCount), "time", "times")))
+	}
+	c.Says = append(c.Says, waits(i.Waiting, "sent if it answers"))
 	return nil
 }
 
