@@ -1,13 +1,11 @@
 package deliver
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"time"
 
 	"github.com/fedsender/fedsender/deliver/sign"
@@ -56,7 +54,7 @@ type Config struct {
 	// ConnectTo ("HOST:PORT") is where every connection goes, past DNS, proxies and the address guard. Names, Host and
 	// SNI stay those of the inbox.
 	ConnectTo string
-	// CAFile is a PEM file of roots that are trusted besides the system's.
+	// CAFile is a PEM file of roots that are trusted besides the system's. See [Client.ReloadCAFile].
 	CAFile string
 	// Proxy says which proxy a request takes; nil is http.ProxyFromEnvironment. See [Client.Post] for what the address
 	// guard can't see then.
@@ -78,6 +76,8 @@ type Client struct {
 	signer          Signer
 	direct, proxied exchanger
 	own             *direct // that both dial by
+	ownProxied      *proxied
+	trusts          []byte // what CAFile held when it was read last
 }
 
 // Connections counts connections, those through a proxy left out.
@@ -107,12 +107,13 @@ func NewClient(config Config) (*Client, error) {
 			return nil, fmt.Errorf("SENDER_CONNECT_TO must be HOST:PORT, not %q", config.ConnectTo)
 		}
 	}
-	roots, err := rootsWith(config.CAFile)
+	text, roots, err := rootsWith(config.CAFile)
 	if err != nil {
 		return nil, err
 	}
 	d := newDirect(&config, roots)
-	return &Client{config: config, signer: config.Signer, direct: d, proxied: newProxied(&config, d), own: d}, nil
+	p := newProxied(&config, d)
+	return &Client{config: config, signer: config.Signer, direct: d, proxied: p, own: d, ownProxied: p, trusts: text}, nil
 }
 
 // Close closes the idle connections. Call it when no Post is running any more.
@@ -153,26 +154,6 @@ func setDefaults(config *Config) {
 	if config.ConnectTo != "" {
 		config.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
 	}
-}
-
-// rootsWith returns the system's roots and those of the file, or nil (the system's) without one.
-func rootsWith(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil
-	}
-	pemText, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read SENDER_CA_FILE: %w", err)
-	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		// A container without certificates of its own still has the file's.
-		roots = x509.NewCertPool()
-	}
-	if !roots.AppendCertsFromPEM(pemText) {
-		return nil, fmt.Errorf("SENDER_CA_FILE %s holds no certificate in PEM", file)
-	}
-	return roots, nil
 }
 
 func isHeaderText(s string) bool {

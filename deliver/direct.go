@@ -29,7 +29,7 @@ const (
 // request and reads the answer.
 type direct struct {
 	dialer        *guardedDialer
-	tls           *tls.Config // ServerName is for each connection to set
+	tls           atomic.Pointer[tls.Config]
 	tlsTimeout    time.Duration
 	headerTimeout time.Duration
 	idle          *idlePool
@@ -45,17 +45,11 @@ func newDirect(config *Config, roots *x509.CertPool) *direct {
 			guardian:  config.guardian(),
 			connectTo: config.ConnectTo,
 		},
-		tls: &tls.Config{
-			MinVersion:         tls.VersionTLS12,
-			RootCAs:            roots,
-			ClientSessionCache: tls.NewLRUClientSessionCache(tlsSessions),
-			// A request is of use to the other side as a whole only, so it is one record, and one write to the socket.
-			DynamicRecordSizingDisabled: true,
-		},
 		tlsTimeout:    config.TLSTimeout,
 		headerTimeout: config.HeaderTimeout,
 		lines:         constantLines(config.UserAgent, config.SenderName),
 	}
+	d.tls.Store(tlsWith(roots))
 	d.idle = newIdlePool(config.MaxIdle, config.MaxIdlePerHost, config.IdleTimeout)
 	return d
 }
@@ -138,7 +132,7 @@ func (d *direct) connect(ctx context.Context, a *attempt) (*conn, error) {
 	if !o.encrypted {
 		return &conn{stream: socket, socket: socket, origin: o}, nil
 	}
-	config := d.tls.Clone()
+	config := d.tls.Load().Clone()
 	config.ServerName = a.url.Hostname()
 	encrypted := tls.Client(socket, config)
 	shaking, timer := withPatience(ctx, d.tlsTimeout, errHandshakeTimeout)

@@ -118,9 +118,15 @@ func (p *idlePool) closeOne(s *idleShard, then time.Time) bool {
 func (p *idlePool) close() {
 	p.timer.Stop()
 	for i := range p.shards {
-		s := &p.shards[i]
-		s.close()
-		for p.closeOne(s, time.Now()) {
+		p.shards[i].close()
+	}
+	p.empty()
+}
+
+// empty closes what is idle.
+func (p *idlePool) empty() {
+	for i := range p.shards {
+		for p.closeOne(&p.shards[i], time.Now()) {
 		}
 	}
 }

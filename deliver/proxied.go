@@ -7,22 +7,34 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"sync/atomic"
 	"time"
 )
 
 // proxied makes requests that go through a proxy, by net/http: they are rare, and what proxies want (CONNECT, SOCKS,
 // credentials) is no part of an exchange.
-type proxied struct{ transport *http.Transport }
+type proxied struct {
+	config    *Config
+	transport atomic.Pointer[http.Transport]
+}
 
 // newProxied shares the dialer and the settings of TLS with direct connections.
 func newProxied(config *Config, d *direct) *proxied {
+	p := &proxied{config: config}
+	p.renew(d)
+	return p
+}
+
+// renew has new connections made as direct ones are, and closes those that are kept.
+func (p *proxied) renew(d *direct) {
+	config := p.config
 	var protocols http.Protocols
 	protocols.SetHTTP1(true) // as direct connections do
-	return &proxied{&http.Transport{
+	old := p.transport.Swap(&http.Transport{
 		Protocols:              &protocols,
 		Proxy:                  func(r *http.Request) (*url.URL, error) { return proxyOf(r.Context()), nil },
 		DialContext:            d.dialer.dialContext,
-		TLSClientConfig:        d.tls.Clone(),
+		TLSClientConfig:        d.tls.Load().Clone(),
 		TLSHandshakeTimeout:    config.TLSTimeout,
 		ResponseHeaderTimeout:  config.HeaderTimeout,
 		IdleConnTimeout:        config.IdleTimeout,
@@ -31,10 +43,13 @@ func newProxied(config *Config, d *direct) *proxied {
 		MaxResponseHeaderBytes: maxAnswerBytes,
 		WriteBufferSize:        sendBufferBytes,
 		DisableCompression:     true,
-	}}
+	})
+	if old != nil {
+		old.CloseIdleConnections()
+	}
 }
 
-func (p *proxied) close() { p.transport.CloseIdleConnections() }
+func (p *proxied) close() { p.transport.Load().CloseIdleConnections() }
 
 func (p *proxied) exchange(ctx context.Context, a *attempt) (*answer, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -53,7 +68,7 @@ func (p *proxied) exchange(ctx context.Context, a *attempt) (*answer, error) {
 			request.Header.Set(line.name, line.value)
 		}
 	}})
-	response, err := p.transport.RoundTrip(request.WithContext(ctx))
+	response, err := p.transport.Load().RoundTrip(request.WithContext(ctx))
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ func proxyTo(t *testing.T, address string) (*url.URL, *script) {
 	t.Helper()
 	s := newScript(t, func(v *visit) {
 		r, err := http.ReadRequest(v.reader)
-		if err != nil || r.Method != http.MethodConnect || r.Host != "toad.example:443" {
+		if err != nil || r.Method != http.MethodConnect || r.Host != "toad.example:443" && r.Host != "example.com:443" {
 			v.say("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 			return
 		}

@@ -63,7 +63,7 @@ func (c *Client) Reach(ctx context.Context, host string) (r Reached, err error) 
 	transport := &http.Transport{
 		Proxy:             func(r *http.Request) (*url.URL, error) { return proxyOf(r.Context()), nil },
 		DialContext:       direct.dialer.connect,
-		TLSClientConfig:   direct.tls.Clone(),
+		TLSClientConfig:   direct.tls.Load().Clone(),
 		DisableKeepAlives: true,
 		// What a page says is of no interest, so its header must be short.
 		MaxResponseHeaderBytes: maxAnswerBytes,

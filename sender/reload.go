@@ -22,8 +22,11 @@ func ReadSecrets(environment map[string]string) (Secrets, error) {
 	return Secrets{environment["DATABASE_URL"], environment["SENDER_LEASE_DATABASE_URL"], environment["SENDER_ADMIN_TOKEN"]}, err
 }
 
-// HasSecretFiles tells whether the environment names a file for a secret.
-func HasSecretFiles(environment map[string]string) bool {
+// HasFiles tells whether the environment names a file that is read again while a process runs: of a secret, or SENDER_CA_FILE.
+func HasFiles(environment map[string]string) bool {
+	if environment["SENDER_CA_FILE"] != "" {
+		return true
+	}
 	for _, v := range Variables() {
 		if v.Secret && environment[v.FileName] != "" {
 			return true
@@ -32,7 +35,7 @@ func HasSecretFiles(environment map[string]string) bool {
 	return false
 }
 
-// Reload is how Run learns of new secrets. A login to the database is tried before it takes the place of the one in force: a wrong
+// Reload is how Run learns of new secrets, and when it reads SENDER_CA_FILE again. A login to the database is tried before it takes the place of the one in force: a wrong
 // one is said in the log and tried again each time. Leases stay where they are: their connection is made anew when it has to be.
 type Reload struct {
 	Read  func() (Secrets, error) // by one goroutine
@@ -92,6 +95,7 @@ func (e *engine) runReloads(ctx context.Context) {
 
 // look reads the secrets and takes those that have changed; where somebody asked for it, also what they name.
 func (r *reloading) look(ctx context.Context, asked bool) {
+	r.takeAuthorities()
 	secrets, err := r.config.Reload.Read()
 	if err != nil {
 		r.keep("secrets", err)
@@ -115,6 +119,22 @@ func (r *reloading) look(ctx context.Context, asked bool) {
 		r.log.Info("the secrets were read again")
 	}
 	r.putOff(secrets, asked)
+}
+
+// takeAuthorities has certificates trusted by what SENDER_CA_FILE holds.
+func (r *reloading) takeAuthorities() {
+	if r.client == nil || r.config.CAFile == "" {
+		return
+	}
+	changed, err := r.client.ReloadCAFile()
+	if err != nil {
+		r.keep("SENDER_CA_FILE", err)
+		return
+	}
+	delete(r.said, "SENDER_CA_FILE")
+	if changed {
+		r.log.Info("SENDER_CA_FILE holds other certificates; new connections are made with them")
+	}
 }
 
 func (r *reloading) takeToken(token string) {

@@ -34,7 +34,7 @@ func (a *app) reload(redact redactor, now <-chan struct{}) sender.Reload {
 		redact.learn(append(librarySecrets(a.environment), a.secrets...), a.open)
 		return secrets, err
 	}}
-	if sender.HasSecretFiles(a.environment) {
+	if sender.HasFiles(a.environment) {
 		reload.Every = lookAtFiles
 	}
 	return reload

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/fedsender/fedsender/test/fediverse"
 	"github.com/fedsender/fedsender/test/postgres"
 	"github.com/fedsender/fedsender/test/transcript"
 )
@@ -75,10 +76,14 @@ func TestRun_TakesNewSecretsWithoutGivingLeasesUp(t *testing.T) {
 	fill(t, server.URL("app"))
 
 	secrets := &mount{dir: t.TempDir()}
-	set := func(dsn, token string) { secrets.swap(t, map[string]string{"url": dsn, "token": token}) }
+	authority := authorityPEM(t)
+	set := func(dsn, token string) {
+		secrets.swap(t, map[string]string{"url": dsn, "token": token, "ca": authority})
+	}
 	set(at("app", first), "first-token")
 	address := freeAddress(t)
 	cmd := command(t, []string{"DATABASE_URL_FILE=" + secrets.file("url"), "SENDER_ADMIN_TOKEN_FILE=" + secrets.file("token"),
+		"SENDER_CA_FILE=" + secrets.file("ca"),
 		"SENDER_ADMIN_ADDR=" + address, "SENDER_LOG_LEVEL=debug"}, "run")
 	log := &journal{}
 	cmd.Stderr = log
@@ -92,6 +97,17 @@ func TestRun_TakesNewSecretsWithoutGivingLeasesUp(t *testing.T) {
 	hangUp(t, cmd)
 	awaitStatus(t, address, "/debug/pprof/cmdline", "second-token", http.StatusOK)
 	require.Equal(t, http.StatusUnauthorized, status(t, address, "/debug/pprof/cmdline", "first-token"))
+
+	t.Log("so are certificates of authorities")
+	trusted := authority
+	authority = "nothing"
+	set(at("app", first), "second-token")
+	hangUp(t, cmd)
+	log.await(t, "SENDER_CA_FILE can't be replaced")
+	authority = trusted + authorityPEM(t)
+	set(at("app", first), "second-token")
+	hangUp(t, cmd)
+	log.await(t, "SENDER_CA_FILE holds other certificates")
 
 	t.Log("what can't be used is said, and kept out")
 	set("postgres://app:"+unlucky+"/x@db/app", "second-token")
@@ -136,6 +152,16 @@ func TestRun_TakesNewSecretsWithoutGivingLeasesUp(t *testing.T) {
 	for _, secret := range []string{first, second, url.PathEscape(second), third, unlucky, "first-token", "second-token", "third-token"} {
 		require.NotContains(t, log.String(), secret)
 	}
+}
+
+// authorityPEM is the certificate of a new one.
+func authorityPEM(t *testing.T) string {
+	t.Helper()
+	authority, err := fediverse.NewAuthority(t.TempDir())
+	require.NoError(t, err)
+	text, err := os.ReadFile(authority.CAFile())
+	require.NoError(t, err)
+	return string(text)
 }
 
 func hangUp(t *testing.T, cmd *exec.Cmd) {
