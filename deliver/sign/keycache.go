@@ -8,24 +8,24 @@ import (
 
 // keyCache keeps keys in the form that a C library wants, so that each is parsed once. What it drops, because there are
 // too many, is freed as soon as nobody signs with it. It is safe for several goroutines.
-type keyCache struct {
-	load func(*Key) (uintptr, error) // never returns 0 without an error
-	free func(uintptr)
+type keyCache[T any] struct {
+	load func(*Key) (T, error)
+	free func(T)
 
 	mu   sync.Mutex
-	kept *simplelru.LRU[fingerprint, *loadedKey]
+	kept *simplelru.LRU[fingerprint, *loadedKey[T]]
 }
 
 // loadedKey is guarded by the mutex of its cache, but for the key itself.
-type loadedKey struct {
-	key     uintptr
+type loadedKey[T any] struct {
+	key     T
 	users   int
 	dropped bool
 }
 
-func newKeyCache(most int, load func(*Key) (uintptr, error), free func(uintptr)) *keyCache {
-	c := &keyCache{load: load, free: free}
-	c.kept, _ = simplelru.NewLRU(most, func(_ fingerprint, l *loadedKey) { // fails for sizes below one
+func newKeyCache[T any](most int, load func(*Key) (T, error), free func(T)) *keyCache[T] {
+	c := &keyCache[T]{load: load, free: free}
+	c.kept, _ = simplelru.NewLRU(most, func(_ fingerprint, l *loadedKey[T]) { // fails for sizes below one
 		l.dropped = true
 		c.freeUnused(l)
 	})
@@ -33,7 +33,7 @@ func newKeyCache(most int, load func(*Key) (uintptr, error), free func(uintptr))
 }
 
 // use gives the loaded key to do, which must not keep it.
-func (c *keyCache) use(key *Key, do func(uintptr) error) error {
+func (c *keyCache[T]) use(key *Key, do func(T) error) error {
 	l, err := c.acquire(key)
 	if err != nil {
 		return err
@@ -42,7 +42,7 @@ func (c *keyCache) use(key *Key, do func(uintptr) error) error {
 	return do(l.key)
 }
 
-func (c *keyCache) acquire(key *Key) (*loadedKey, error) {
+func (c *keyCache[T]) acquire(key *Key) (*loadedKey[T], error) {
 	if l := c.find(key); l != nil {
 		return l, nil
 	}
@@ -57,12 +57,12 @@ func (c *keyCache) acquire(key *Key) (*loadedKey, error) {
 		l.users++
 		return l, nil
 	}
-	l := &loadedKey{key: loaded, users: 1}
+	l := &loadedKey[T]{key: loaded, users: 1}
 	c.kept.Add(key.print, l)
 	return l, nil
 }
 
-func (c *keyCache) find(key *Key) *loadedKey {
+func (c *keyCache[T]) find(key *Key) *loadedKey[T] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l, ok := c.kept.Get(key.print)
@@ -73,22 +73,23 @@ func (c *keyCache) find(key *Key) *loadedKey {
 	return l
 }
 
-func (c *keyCache) release(l *loadedKey) {
+func (c *keyCache[T]) release(l *loadedKey[T]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l.users--
 	c.freeUnused(l)
 }
 
-func (c *keyCache) freeUnused(l *loadedKey) {
+func (c *keyCache[T]) freeUnused(l *loadedKey[T]) {
 	if l.dropped && l.users == 0 {
 		c.free(l.key)
-		l.key = 0
+		var none T
+		l.key = none
 	}
 }
 
 // drop lets go of all keys.
-func (c *keyCache) drop() {
+func (c *keyCache[T]) drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.kept.Purge()

@@ -3,6 +3,7 @@
 package sign
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -24,14 +25,12 @@ const (
 // system without versions in its names has.
 var libcryptoNames = []string{"libcrypto.so.3", "libcrypto.so.1.1", "libcrypto.so"}
 
-// libcrypto signs through the EVP interface of OpenSSL's library (EVP_DigestSign(3)), which is loaded at run time. Keys
-// may be shared between threads as long as nobody changes them, contexts may not (openssl-threads(7)): each signature has
-// a context of its own. RSA blinding stays on, as it is by default.
+// libcrypto signs through the EVP interface of OpenSSL's library (EVP_PKEY_sign(3), EVP_DigestSign(3)), which is loaded at
+// run time. RSA blinding stays on, as it is by default.
 type libcrypto struct {
 	version string // "OpenSSL 3.0.19 27 Jan 2026"
 	call    functions
-	sha256  uintptr // EVP_MD, which belongs to the library
-	keys    *keyCache
+	keys    *keyCache[*nativeKey]
 }
 
 // functions are addresses in the library.
@@ -39,7 +38,8 @@ type functions struct {
 	versionText, versionNumber             uintptr
 	parseKey, freeKey                      uintptr
 	newContext, freeContext                uintptr
-	sha256, signInit, sign                 uintptr
+	signInit, setting, sign                uintptr
+	newOnce, freeOnce, onceInit, once      uintptr
 	firstError, clearErrors, describeError uintptr
 }
 
@@ -48,8 +48,10 @@ func (f *functions) names() map[string]*uintptr {
 	return map[string]*uintptr{
 		"OpenSSL_version": &f.versionText, "OpenSSL_version_num": &f.versionNumber,
 		"d2i_AutoPrivateKey": &f.parseKey, "EVP_PKEY_free": &f.freeKey,
-		"EVP_MD_CTX_new": &f.newContext, "EVP_MD_CTX_free": &f.freeContext,
-		"EVP_sha256": &f.sha256, "EVP_DigestSignInit": &f.signInit, "EVP_DigestSign": &f.sign,
+		"EVP_PKEY_CTX_new": &f.newContext, "EVP_PKEY_CTX_free": &f.freeContext,
+		"EVP_PKEY_sign_init": &f.signInit, "EVP_PKEY_CTX_ctrl_str": &f.setting, "EVP_PKEY_sign": &f.sign,
+		"EVP_MD_CTX_new": &f.newOnce, "EVP_MD_CTX_free": &f.freeOnce,
+		"EVP_DigestSignInit": &f.onceInit, "EVP_DigestSign": &f.once,
 		"ERR_get_error": &f.firstError, "ERR_clear_error": &f.clearErrors, "ERR_error_string_n": &f.describeError,
 	}
 }
@@ -88,10 +90,7 @@ func openLibcrypto(name string) (_ *libcrypto, err error) {
 	if number, _, _ := purego.SyscallN(l.call.versionNumber); number < oldest {
 		return nil, fmt.Errorf("%s is %s, older than 1.1.1", name, l.version)
 	}
-	if l.sha256, _, _ = purego.SyscallN(l.call.sha256); l.sha256 == 0 {
-		return nil, fmt.Errorf("%s has no SHA-256", name)
-	}
-	l.keys = newKeyCache(maxLoaded, l.parse, func(key uintptr) { purego.SyscallN(l.call.freeKey, key) })
+	l.keys = newKeyCache(maxLoaded, l.parse, l.free)
 	return l, nil
 }
 
@@ -101,9 +100,13 @@ func (l *libcrypto) Lanes() int { return 1 }
 // Sign implements [Backend].
 func (l *libcrypto) Sign(key *Key, messages [][]byte) ([][]byte, error) {
 	signatures := make([][]byte, len(messages))
-	err := l.keys.use(key, func(loaded uintptr) (err error) {
+	signOne := l.sign
+	if key.algorithm == Ed25519 {
+		signOne = l.signOnce
+	}
+	err := l.keys.use(key, func(native *nativeKey) (err error) {
 		for i, message := range messages {
-			if signatures[i], err = l.sign(key, loaded, message); err != nil {
+			if signatures[i], err = signOne(key, native, message); err != nil {
 				return fmt.Errorf("libcrypto and an %s: %w", key, err)
 			}
 		}
@@ -112,40 +115,87 @@ func (l *libcrypto) Sign(key *Key, messages [][]byte) ([][]byte, error) {
 	return signatures, err
 }
 
-func (l *libcrypto) sign(key *Key, loaded uintptr, message []byte) ([]byte, error) {
+// sign signs the digest, with a context that was prepared before: to prepare one for each signature takes the library
+// longer than all of Go's part.
+func (l *libcrypto) sign(key *Key, native *nativeKey, message []byte) (_ []byte, err error) {
 	runtime.LockOSThread() // the library keeps what went wrong by thread
 	defer runtime.UnlockOSThread()
-	context, _, _ := purego.SyscallN(l.call.newContext)
+	context := native.take()
+	if context == 0 {
+		if context, err = l.prepare(native); err != nil {
+			return nil, err
+		}
+	}
+	digest := sha256.Sum256(message)
+	signature := make([]byte, key.size())
+	length := uintptr(len(signature)) // in: the room; out: what it took
+	done, _, _ := purego.SyscallN(l.call.sign, context,
+		uintptr(unsafe.Pointer(unsafe.SliceData(signature))), uintptr(unsafe.Pointer(&length)),
+		uintptr(unsafe.Pointer(&digest)), uintptr(len(digest)))
+	if int32(done) != 1 {
+		err = l.failure("EVP_PKEY_sign")
+		purego.SyscallN(l.call.freeContext, context)
+		return nil, err
+	}
+	native.give(context)
+	return whole("EVP_PKEY_sign", signature, length)
+}
+
+// prepare makes a context that signs digests of SHA-256 with PKCS #1 v1.5, which RSA keys have without being told.
+func (l *libcrypto) prepare(native *nativeKey) (uintptr, error) {
+	context, _, _ := purego.SyscallN(l.call.newContext, native.key, 0)
+	if context == 0 {
+		return 0, l.failure("EVP_PKEY_CTX_new")
+	}
+	if done, _, _ := purego.SyscallN(l.call.signInit, context); int32(done) != 1 {
+		defer purego.SyscallN(l.call.freeContext, context)
+		return 0, l.failure("EVP_PKEY_sign_init")
+	}
+	name, value := []byte("digest\x00"), []byte("sha256\x00")
+	done, _, _ := purego.SyscallN(l.call.setting, context,
+		uintptr(unsafe.Pointer(unsafe.SliceData(name))), uintptr(unsafe.Pointer(unsafe.SliceData(value))))
+	if int32(done) != 1 {
+		defer purego.SyscallN(l.call.freeContext, context)
+		return 0, l.failure("EVP_PKEY_CTX_ctrl_str")
+	}
+	return context, nil
+}
+
+// signOnce is for Ed25519, which signs the message itself, and with a context of its own each time.
+func (l *libcrypto) signOnce(key *Key, native *nativeKey, message []byte) ([]byte, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	context, _, _ := purego.SyscallN(l.call.newOnce)
 	if context == 0 {
 		return nil, l.failure("EVP_MD_CTX_new")
 	}
-	defer purego.SyscallN(l.call.freeContext, context)
-	digest := l.sha256
-	if key.algorithm == Ed25519 {
-		digest = 0 // it has its own
-	}
-	if done, _, _ := purego.SyscallN(l.call.signInit, context, 0, digest, 0, loaded); int32(done) != 1 {
+	defer purego.SyscallN(l.call.freeOnce, context)
+	if done, _, _ := purego.SyscallN(l.call.onceInit, context, 0, 0, 0, native.key); int32(done) != 1 {
 		return nil, l.failure("EVP_DigestSignInit")
 	}
 	signature := make([]byte, key.size())
 	length := uintptr(len(signature)) // in: the room; out: what it took
-	done, _, _ := purego.SyscallN(l.call.sign, context,
+	done, _, _ := purego.SyscallN(l.call.once, context,
 		uintptr(unsafe.Pointer(unsafe.SliceData(signature))), uintptr(unsafe.Pointer(&length)),
 		uintptr(unsafe.Pointer(unsafe.SliceData(message))), uintptr(len(message)))
 	if int32(done) != 1 {
 		return nil, l.failure("EVP_DigestSign")
 	}
+	return whole("EVP_DigestSign", signature, length)
+}
+
+func whole(function string, signature []byte, length uintptr) ([]byte, error) {
 	if length != uintptr(len(signature)) {
-		return nil, fmt.Errorf("EVP_DigestSign made %d bytes instead of %d", length, len(signature))
+		return nil, fmt.Errorf("%s made %d bytes instead of %d", function, length, len(signature))
 	}
 	return signature, nil
 }
 
 // parse hands a key to the library in the form that Go writes, whatever form it came in. The copy in between is wiped.
-func (l *libcrypto) parse(key *Key) (uintptr, error) {
+func (l *libcrypto) parse(key *Key) (*nativeKey, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key.private)
 	if err != nil {
-		return 0, fmt.Errorf("an %s can't be written as PKCS#8", key)
+		return nil, fmt.Errorf("an %s can't be written as PKCS#8", key)
 	}
 	defer clear(der)
 	runtime.LockOSThread()
@@ -159,9 +209,17 @@ func (l *libcrypto) parse(key *Key) (uintptr, error) {
 	at := uintptr(unsafe.Pointer(start))
 	loaded, _, _ := purego.SyscallN(l.call.parseKey, 0, uintptr(unsafe.Pointer(&at)), uintptr(len(der)))
 	if loaded == 0 {
-		return 0, fmt.Errorf("libcrypto and an %s: %w", key, l.failure("d2i_AutoPrivateKey"))
+		return nil, fmt.Errorf("libcrypto and an %s: %w", key, l.failure("d2i_AutoPrivateKey"))
 	}
-	return loaded, nil
+	return &nativeKey{key: loaded}, nil
+}
+
+// free is called when nobody signs with the key.
+func (l *libcrypto) free(native *nativeKey) {
+	for _, context := range native.contexts {
+		purego.SyscallN(l.call.freeContext, context)
+	}
+	purego.SyscallN(l.call.freeKey, native.key)
 }
 
 // failure is why the last call of this thread went wrong. The library's words name its functions and reasons, and hold

@@ -47,9 +47,9 @@ func TestLoadLibcrypto_SaysWhyThereIsNone(t *testing.T) {
 func TestLibcrypto_ThreadsShareKeys(t *testing.T) {
 	l := newLibcrypto(t)
 	var loaded, freed atomic.Int32
-	l.keys = newKeyCache(2, func(key *Key) (uintptr, error) { loaded.Add(1); return l.parse(key) }, func(key uintptr) {
+	l.keys = newKeyCache(2, func(key *Key) (*nativeKey, error) { loaded.Add(1); return l.parse(key) }, func(native *nativeKey) {
 		freed.Add(1)
-		purego.SyscallN(l.call.freeKey, key)
+		l.free(native)
 	})
 	keys := []*Key{testKey(t, "rsa1024"), testKey(t, "rsa2048"), testKey(t, "rsa2048-e3"), testKey(t, "ed25519")}
 	var group sync.WaitGroup
@@ -78,13 +78,21 @@ func TestLibcrypto_ThreadsShareKeys(t *testing.T) {
 var null = sync.OnceValue(func() uintptr { return purego.NewCallback(func() uintptr { return 0 }) })
 
 func TestLibcrypto_NullIsAnErrorAndFreesWhatThereIs(t *testing.T) {
-	key := testKey(t, "rsa1024")
+	rsaKey, edKey := testKey(t, "rsa1024"), testKey(t, "ed25519")
 	for name, of := range map[string]func(*functions) *uintptr{
-		"d2i_AutoPrivateKey": func(f *functions) *uintptr { return &f.parseKey },
-		"EVP_MD_CTX_new":     func(f *functions) *uintptr { return &f.newContext },
-		"EVP_DigestSignInit": func(f *functions) *uintptr { return &f.signInit },
-		"EVP_DigestSign":     func(f *functions) *uintptr { return &f.sign },
+		"d2i_AutoPrivateKey":    func(f *functions) *uintptr { return &f.parseKey },
+		"EVP_PKEY_CTX_new":      func(f *functions) *uintptr { return &f.newContext },
+		"EVP_PKEY_sign_init":    func(f *functions) *uintptr { return &f.signInit },
+		"EVP_PKEY_CTX_ctrl_str": func(f *functions) *uintptr { return &f.setting },
+		"EVP_PKEY_sign":         func(f *functions) *uintptr { return &f.sign },
+		"EVP_MD_CTX_new":        func(f *functions) *uintptr { return &f.newOnce },
+		"EVP_DigestSignInit":    func(f *functions) *uintptr { return &f.onceInit },
+		"EVP_DigestSign":        func(f *functions) *uintptr { return &f.once },
 	} {
+		key := rsaKey
+		if strings.HasPrefix(name, "EVP_MD") || strings.HasPrefix(name, "EVP_Digest") {
+			key = edKey
+		}
 		l := newLibcrypto(t)
 		real := *of(&l.call)
 		*of(&l.call) = null()
@@ -101,16 +109,16 @@ func TestLibcrypto_NullIsAnErrorAndFreesWhatThereIs(t *testing.T) {
 
 func TestLibcrypto_FailureSaysWhatTheLibrarySaysAndLeavesNothingBehind(t *testing.T) {
 	l := newLibcrypto(t)
-	// A signature that does not fit into its room: EVP_DigestSign says so in its error queue.
+	// A signature that does not fit into its room: EVP_PKEY_sign says so in its error queue.
 	small := testKey(t, "rsa1024")
 	large, err := l.parse(testKey(t, "rsa2048"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer purego.SyscallN(l.call.freeKey, large)
+	defer l.free(large)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if _, err := l.sign(small, large, []byte("a")); err == nil || !strings.Contains(err.Error(), "EVP_DigestSign failed: error:") {
+	if _, err := l.sign(small, large, []byte("a")); err == nil || !strings.Contains(err.Error(), "EVP_PKEY_sign failed: error:") {
 		t.Errorf("got %v", err)
 	}
 	if code, _, _ := purego.SyscallN(l.call.firstError); code != 0 {
@@ -134,7 +142,7 @@ func TestLibcrypto_FailureSaysWhatTheLibrarySaysAndLeavesNothingBehind(t *testin
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer purego.SyscallN(l.call.freeKey, tiny)
+	defer l.free(tiny)
 	if _, err := l.sign(testKey(t, "rsa2048"), tiny, []byte("a")); err == nil || !strings.Contains(err.Error(), "128 bytes instead of 256") {
 		t.Errorf("got %v", err)
 	}
