@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sourcegraph/conc"
+	"golang.org/x/net/netutil"
 
 	"github.com/fedsender/fedsender/admin/access"
 	"github.com/fedsender/fedsender/admin/page"
@@ -22,6 +23,11 @@ const (
 	writeTimeout   = 90 * time.Second
 	idleTimeout    = 60 * time.Second
 	maxHeaderBytes = 16 << 10
+	// maxConnections are many times what people, probes and scrapers open. Others wait until one of them ends, so that who
+	// reaches the address can't take the memory and the descriptors that deliveries need.
+	maxConnections = 1024
+	// writeBuffer is what the kernel keeps (it doubles it) for a reader that does not read; left to itself it grows to megabytes.
+	writeBuffer = 64 << 10
 	// endTimeout is for requests under way when Serve ends; a profile is not waited for.
 	endTimeout = 3 * time.Second
 )
@@ -85,7 +91,7 @@ func Serve(ctx context.Context, cfg Config) error {
 	server.RegisterOnShutdown(end)
 	var group conc.WaitGroup
 	served := make(chan error, 1)
-	group.Go(func() { served <- server.Serve(listener) })
+	group.Go(func() { served <- server.Serve(netutil.LimitListener(shortWrites{listener}, maxConnections)) })
 	defer group.Wait()
 	select {
 	case err := <-served:
@@ -99,6 +105,17 @@ func Serve(ctx context.Context, cfg Config) error {
 		_ = server.Close()
 	}
 	return nil
+}
+
+// shortWrites bounds what the kernel keeps of what was not read yet.
+type shortWrites struct{ net.Listener }
+
+func (l shortWrites) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(writeBuffer) // what goes wrong with a connection its reader and writer see
+	}
+	return conn, err
 }
 
 // Handler is what Serve serves, for those who have a server of their own.
