@@ -10,7 +10,7 @@ type singleRow struct{ table, insert string }
 
 // singleRows are what a partial restore, or somebody's TRUNCATE, leaves out.
 var singleRows = []singleRow{
-	{"doorbell", `insert into fedsender.doorbell default values on conflict (one) do nothing`},
+	{"doorbell", `insert into fedsender.doorbell (armed) select false where not exists (select from fedsender.doorbell) on conflict (one) do nothing`},
 	// The feed has gone by what is settled for everybody. Higher cursors are no proof: an operator may have moved them.
 	{"feed", `
 		insert into fedsender.feed (horizon)

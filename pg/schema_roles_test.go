@@ -75,17 +75,26 @@ func TestRoles_NoFunctionOfTheCallersRunsInTheBell(t *testing.T) {
 	execute(t, owner, `
 		create schema hostile;
 		create function hostile.fail(text, text) returns boolean language plpgsql as $$ begin raise exception 'it ran'; end $$;
+		create function hostile.differs(bigint, integer) returns boolean language sql return hostile.fail('', '');
+		create function hostile.pg_sequence_last_value(pg_catalog.regclass) returns bigint language sql return hostile.fail('', '')::integer;
+		create function hostile.setval(pg_catalog.regclass, bigint) returns bigint language sql return hostile.fail('', '')::integer;
 		create function hostile.pg_notify(text, text) returns boolean language sql return hostile.fail($1, $2);
 		create function hostile.current_setting(text) returns text language sql return hostile.fail($1, $1)::text;
 		create operator hostile.= (leftarg = text, rightarg = text, function = hostile.fail);
+		create operator hostile.= (leftarg = bigint, rightarg = integer, function = hostile.differs);
 		create domain hostile.text as pg_catalog.text check (hostile.fail(value, value));
+		create domain hostile.regclass as pg_catalog.regclass check (hostile.fail('', ''));
 		create table hostile.doorbell (armed boolean check (hostile.fail('', '')));
 		grant usage on schema hostile to public`)
 	conn := role(t, owner, "outbox")
 	grant(t, owner, conn, outboxGrants)
-	execute(t, conn, `set search_path = hostile, pg_catalog`)
-	for _, armed := range []bool{false, true} {
-		execute(t, owner, `update fedsender.doorbell set armed = $1`, armed)
+	sender := role(t, owner, "sender")
+	grant(t, owner, sender, `grant usage on schema fedsender to sender; grant select, update on fedsender.doorbell to sender`)
+	for _, c := range []*pgx.Conn{conn, sender} {
+		execute(t, c, `set search_path = hostile, pg_catalog`)
+	}
+	for _, armed := range []bool{false, true, false, false} {
+		execute(t, sender, `update fedsender.doorbell set armed = $1 where armed <> $1`, armed)
 		execute(t, conn, `insert into fedsender.activity (ap_id, data, actor_id) values (pg_catalog.gen_random_uuid(), '{}', 1)`)
 		execute(t, conn, `insert into fedsender.activity (ap_id, data, actor_id) values (pg_catalog.gen_random_uuid(), '{}', 1)`)
 	}

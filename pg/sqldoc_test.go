@@ -31,7 +31,7 @@ var sqlSections = []struct {
 		[]string{"source", "source_activity", "source_instance", "source_follower", "source_actor", "source_domain_list", "source_queue_state", "source_right"}, []string{"actor_of", "followers_of"}},
 	{"What sender keeps for itself", `May change with any release.`,
 		[]string{"instance_health", "instance_start", "redelivery", "follower_tombstone", "change", "doorbell", "feed", "process", "balance", "history", "demand", "sweep", "schema_version"},
-		[]string{"instance_named", "move_cursor", "adopt_instances", "begin_instances", "place_cursors", "save_checkpoints", "pass_cursors", "prune", "log_change", "may_notify", "held_leases", "sessions", "lag_slot", "lag_distance", "process_need", "desired_replicas", "autoscale_at", "note_demand"}},
+		[]string{"instance_named", "move_cursor", "adopt_instances", "begin_instances", "place_cursors", "save_checkpoints", "pass_cursors", "prune", "log_change", "all_awake", "ring_if_armed", "may_notify", "held_leases", "sessions", "lag_slot", "lag_distance", "process_need", "desired_replicas", "autoscale_at", "note_demand"}},
 }
 
 const sqlRoles = `## Roles

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/sourcegraph/conc/pool"
 
+	"github.com/fedsender/fedsender/pg"
 	"github.com/fedsender/fedsender/test/fleet"
 )
 
@@ -66,17 +67,22 @@ func (b *bench) price(rounds, senders int, span time.Duration) price {
 			b.tb.Fatal(err)
 		}
 	}
+	disarm := func() {
+		if err := pg.Disarm(b.ctx, b.DB); err != nil {
+			b.tb.Fatal(err)
+		}
+	}
 	table, trigger := b.world.ringer()
 	var p price
 	worlds := []func(){
 		func() {
-			exec(`update fedsender.doorbell set armed = false`)
+			disarm()
 			exec("alter table " + table + " disable trigger " + trigger)
 			p.bare += b.inserts(span) / float64(rounds)
 			exec("alter table " + table + " enable trigger " + trigger)
 		},
 		func() {
-			exec(`update fedsender.doorbell set armed = false`)
+			disarm()
 			p.trigger += b.inserts(span) / float64(rounds)
 		},
 		func() {
