@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// liveEvery is how often a page that is looked at may change.
-	liveEvery = fleetAge
+	// liveEvery is how often a page that is looked at may change: a little more than the age, else every other look finds a value
+	// that was read a moment less than the age ago.
+	liveEvery = fleetAge + 300*time.Millisecond
 	// stillEvery keeps what is between the browser and here from taking a quiet stream for a dead one.
 	stillEvery = 15 * time.Second
 	// slowReader is how long a browser may leave what it is sent: then it is dropped, and asks again by itself.

@@ -40,6 +40,7 @@ func TestPage_InARealBrowser(t *testing.T) {
 		{"hostile text stays text", staysText},
 		{"axe finds nothing", isAccessible},
 		{"nothing is wider than a phone", fitsAPhone},
+		{"Tab reaches everything, and one sees where", tabsThrough},
 		{"a person with a keyboard filters, pauses and resumes", pausesAndResumes},
 		{"what is looked at changes by itself and keeps the focus", changesByItself},
 		{"dead letters are dropped in bulk", dropsInBulk},
@@ -133,6 +134,57 @@ func fitsAPhone(t *testing.T, ctx context.Context, w *world) {
 // onPhone are the pages that are laid out otherwise on a phone.
 var onPhone = map[string]bool{"overview": true, "instances": true, "instance-failing": true, "dead-letters": true, "processes": true, "pause": true, "trace": true}
 
+// focused tells what is wrong with what has the focus; empty: nothing, and been counts it.
+const focused = `(() => {
+	const e = document.activeElement, s = getComputedStyle(e), r = e.getBoundingClientRect(), top = document.elementFromPoint(r.left + 3, r.top + Math.min(r.height, 20) / 2);
+	window.been = (window.been ?? new Set()).add(e);
+	if (s.outlineStyle === "none" || parseFloat(s.outlineWidth) < 2) return "no outline: " + e.outerHTML;
+	return top && (e.contains(top) || top.contains(e)) ? "" : "out of sight: " + e.outerHTML;
+})()`
+
+// tab presses the key and checks that one sees where the focus is.
+func tab(t *testing.T, ctx context.Context) {
+	t.Helper()
+	ok(t, chromedp.Do(ctx, press("\t")))
+	wrong, err := chromedp.Run(ctx, chromedp.Evaluate[string](focused))
+	ok(t, err)
+	if wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// tabTo presses Tab until an element has the focus.
+func tabTo(t *testing.T, ctx context.Context, selector string) {
+	t.Helper()
+	for range 50 {
+		tab(t, ctx)
+		there, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.activeElement.matches(`+strconv.Quote(selector)+`)`))
+		ok(t, err)
+		if there {
+			return
+		}
+	}
+	t.Fatalf("Tab does not lead to %s", selector)
+}
+
+func tabsThrough(t *testing.T, ctx context.Context, w *world) {
+	paths := w.pages(t)
+	for _, name := range []string{"overview", "failing", "instance-failing", "pause", "replay", "dead-letters", "dead-letter", "processes", "trace"} {
+		ok(t, chromedp.Do(ctx, chromedp.Navigate(w.base+paths[name]), drawn()))
+		const all = `[...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")].filter((e) => e.type !== "hidden" && e.checkVisibility())`
+		n, err := chromedp.Run(ctx, chromedp.Evaluate[int](all+`.length`))
+		ok(t, err)
+		for range n {
+			tab(t, ctx)
+		}
+		missed, err := chromedp.Run(ctx, chromedp.Evaluate[string](all+`.filter((e) => !been.has(e)).map((e) => e.outerHTML).join("\n")`))
+		ok(t, err)
+		if missed != "" {
+			t.Errorf("%s: Tab does not reach\n%s", name, missed)
+		}
+	}
+}
+
 // press is a key of the keyboard.
 func press(keys string) chromedp.Action[chromedp.Void] { return chromedp.KeyEvent(keys) }
 
@@ -141,17 +193,23 @@ func pausesAndResumes(t *testing.T, ctx context.Context, w *world) {
 		chromedp.Evaluate[chromedp.Void](`document.dispatchEvent(new KeyboardEvent("keydown", { key: "/" }))`), until(`document.activeElement.id === "q"`),
 		press("i-00000"), press("\r"),
 		until(`document.querySelectorAll("tbody tr").length === 1 && document.querySelector("tbody th a").textContent === "`+fine+`"`),
-		chromedp.Focus("tbody th a"), press("\r"),
-		until(`document.querySelector("h1").textContent === "`+fine+`"`),
-		chromedp.Focus(`a[href^="/instance/pause"]`), press("\r"),
-		until(`document.querySelector("h1").textContent === "Pause `+fine+`?"`)))
+	))
+	tabTo(t, ctx, "tbody th a")
+	ok(t, chromedp.Do(ctx, press("\r"), until(`document.readyState === "complete" && document.querySelector("h1").textContent === "`+fine+`"`)))
+	tabTo(t, ctx, `a[href^="/instance/pause"]`)
+	ok(t, chromedp.Do(ctx, press("\r"), until(`document.readyState === "complete" && document.querySelector("h1").textContent === "Pause `+fine+`?"`)))
 	w.no(t, `select count(*) from fedsender.instance_control c join fedsender.instance i on i.id = c.instance_id where i.domain = '`+fine+`'`)
-	ok(t, chromedp.Do(ctx, chromedp.SetValue("#pick", "6h"), chromedp.Focus("form[method=post] button.main"), press("\r"),
+	tabTo(t, ctx, "#pick")
+	ok(t, chromedp.Do(ctx, press("6"), until(`document.activeElement.value === "6h"`))) // the letters of a choice choose it
+	tabTo(t, ctx, "form[method=post] button.main")
+	ok(t, chromedp.Do(ctx, press("\r"),
 		until(`document.querySelector("[role=status].notice")?.textContent.includes("is paused until 20")`),
 		until(`document.querySelector("#why").textContent.includes("paused")`),
-		chromedp.Focus(`a[href^="/instance/resume"]`), press("\r"),
-		until(`document.querySelector("h1").textContent === "Resume `+fine+`?"`),
-		chromedp.Focus("form[method=post] button.main"), press("\r"),
+	))
+	tabTo(t, ctx, `a[href^="/instance/resume"]`)
+	ok(t, chromedp.Do(ctx, press("\r"), until(`document.readyState === "complete" && document.querySelector("h1").textContent === "Resume `+fine+`?"`)))
+	tabTo(t, ctx, "form[method=post] button.main")
+	ok(t, chromedp.Do(ctx, press("\r"),
 		until(`document.querySelector("[role=status].notice")?.textContent.includes("is resumed")`)))
 	if log := w.senders[0].Log(); !strings.Contains(log, `"action":"pause","instance":"`+fine+`"`) || strings.Contains(log, token) {
 		t.Error("the log does not say who paused it, or says too much")

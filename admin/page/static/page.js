@@ -83,7 +83,7 @@ const rate = (value) => (value >= 100 ? Math.round(value).toLocaleString("en") :
 const charts = {
   delivered: { unit: rate, lines: [["delivered", "--ok", "Delivered"]] },
   others: { unit: rate, lines: [["failed", "--failing", "Failed, tried again"], ["put_off", "--lagging", "Put off"], ["final", "--dead", "Refused, gone, unusable"]] },
-  lag: { unit: minutes, lines: [["lag", "--main", "Oldest"]] },
+  lag: { unit: minutes, incrs: [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400, 172800, 604800], lines: [["lag", "--main", "Oldest"]] },
 };
 
 // ink is a colour of the style sheet as a canvas takes it.
@@ -113,7 +113,7 @@ function draw(box, chart, history) {
     scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
     axes: [
       { ...axis, size: 26, values: (_, ticks) => ticks.map(clock) },
-      { ...axis, size: 48, values: (_, ticks) => ticks.map(chart.unit) },
+      { ...axis, size: 48, incrs: chart.incrs, values: (_, ticks) => ticks.map(chart.unit) },
     ],
     series: [
       { label: "At", value: (plot, at) => clock(at ?? last(plot.data[0])) },
