@@ -12,12 +12,13 @@ as $$
 $$;
 comment on function fedsender.shown_instances() is 'What the views show of each instance. Reads with the rights of the owner.';
 
-create or replace function fedsender.shown_ids(out lowest bigint, out highest bigint)
+create or replace function fedsender.shown_ids(out lowest bigint, out highest bigint, out lowest_cursor bigint)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
-select min(id), max(id) from fedsender.source_activity
+{{ template "common/shown_ids.sql" . }}
 $$;
-comment on function fedsender.shown_ids() is 'The ids of the oldest and the newest activity. Reads with the rights of the owner.';
+comment on function fedsender.shown_ids() is
+  'The ids of the oldest and the newest activity, and the cursor that is furthest behind. Reads with the rights of the owner.';
 
 create or replace function fedsender.shown_times(after bigint[]) returns timestamptz[]
 language sql stable security definer set search_path = pg_catalog, pg_temp

@@ -18,7 +18,8 @@ comment on function fedsender.lag_distance(integer) is 'The shortest distance of
 
 create or replace view fedsender.instance_status as
 with head as materialized (
-  select coalesce(a.highest, 0) as id from {{ if index . "reads_by_functions" }}fedsender.shown_ids(){{ else }}(select min(id) as lowest, max(id) as highest from fedsender.source_activity){{ end }} a
+  select coalesce(a.highest, 0) as id, a.lowest_cursor
+  from {{ if index . "reads_by_functions" }}fedsender.shown_ids(){{ else }}({{ template "common/shown_ids.sql" . }}){{ end }} a
 ), source as materialized (
   select dead_after_failures from fedsender.source
 ), listed as materialized (
@@ -27,7 +28,7 @@ with head as materialized (
   select case when exists (select from listed where list = 'allow') then 'allow' else 'block' end as list
 ), lists as (
   select distinct l.domain from listed l join rule r using (list)
-), instance as {{ if index . "reads_by_functions" }}materialized {{ end }}(
+), instance as (
   select * from {{ if index . "reads_by_functions" }}fedsender.shown_instances(){{ else }}({{ template "common/shown_instances.sql" . }}){{ end }} i
 ), holder as materialized (
   -- Looked up, not joined: what is not asked for is not read.
@@ -37,13 +38,13 @@ with head as materialized (
   {{ if index . "reads_by_functions" -}}
   select fedsender.shown_times(array(
     select h.id - fedsender.lag_distance(s)
-    from generate_series(1, fedsender.lag_slot(h.id - (select min(i.last_successful_id) from instance i))) s
+    from generate_series(1, fedsender.lag_slot(h.id - h.lowest_cursor)) s
     order by s
   )) as published_at
   {{- else -}}
   select array(
     select (select a.published_at from fedsender.source_activity a where a.id > h.id - fedsender.lag_distance(s) order by a.id limit 1)
-    from generate_series(1, fedsender.lag_slot(h.id - (select min(q.last_successful_id) from fedsender.source_queue_state q))) s
+    from generate_series(1, fedsender.lag_slot(h.id - h.lowest_cursor)) s
     order by s
   ) as published_at
   {{- end }}
@@ -66,7 +67,7 @@ select i.domain,
     when w.blocked then null
     when i.paused_until > now() then nullif(i.paused_until, 'infinity')
     when w.dead then greatest(i.last_retry_at + interval '1 day', i.not_before)
-    when i.fail_count > 0 and not coalesce(i.last_success_at > coalesce(i.last_retry_at, i.last_error_at), false) then greatest(i.last_retry_at + least(power(1.25, least(i.fail_count - 1, 60)), 86400) * interval '1 second', i.not_before)
+    when i.fail_count > 0 and not coalesce(i.last_success_at > coalesce(i.last_retry_at, i.last_error_at), false) then greatest(i.last_retry_at + least(power(1.25::float8, least(i.fail_count - 1, 60)), 86400) * interval '1 second', i.not_before)
     when i.not_before > now() then i.not_before
   end as next_retry_at,
   i.last_success_at,

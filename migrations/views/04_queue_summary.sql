@@ -18,7 +18,7 @@ select i.number as instances, i.ok, i.lagging, i.failing, i.paused, i.dead, i.bl
   (select count(distinct p.id) from pg_stat_activity s
    join fedsender.process p on s.application_name like 'fedsender:%' and p.id = split_part(s.application_name, ':', 2)) as processes
 from instances i,
-  (select coalesce(s.highest - s.lowest + 1, 0) as number, coalesce(s.highest, 0) as highest_id from {{ if index . "reads_by_functions" }}fedsender.shown_ids(){{ else }}(select min(id) as lowest, max(id) as highest from fedsender.source_activity){{ end }} s) a;
+  (select coalesce(s.highest - s.lowest + 1, 0) as number, coalesce(s.highest, 0) as highest_id from {{ if index . "reads_by_functions" }}fedsender.shown_ids(){{ else }}({{ template "common/shown_ids.sql" . }}){{ end }} s) a;
 comment on view fedsender.queue_summary is 'The whole queue in one row. Does not read pg_locks.';
 comment on column fedsender.queue_summary.instances is 'All of them; the next six add up to it.';
 comment on column fedsender.queue_summary.ok is 'Instances in this state; see instance_status.';
