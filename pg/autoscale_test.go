@@ -161,6 +161,23 @@ func TestAutoscale_TellsWhatProcessesTellAndGuessesWhereNoneDoes(t *testing.T) {
 	assert.Equal(t, "1 2 1 0 0 0 0 0 0 0", row(), "what it said is old")
 }
 
+func TestAutoscale_BoundsWhatProcessesTell(t *testing.T) {
+	conn := migrated(t)
+	openLeaseSession(t, conn.Config(), "one")
+	openLeaseSession(t, conn.Config(), "two")
+	for _, id := range []string{"one", "two"} {
+		require.NoError(t, pg.WriteProcess(t.Context(), conn, pg.Process{ID: id}))
+	}
+	for _, absurd := range []string{
+		`waiting = 9223372036854775807, waiting_instances = 2147483647, arriving_per_s = 'infinity', delivered_per_s = 'infinity', lag_seconds = 'infinity', busy = 'infinity'`,
+		`waiting = -9223372036854775808, waiting_instances = -2147483648, arriving_per_s = '-infinity', delivered_per_s = '-infinity', lag_seconds = -1, busy = -1`,
+		`arriving_per_s = 'nan', delivered_per_s = 'nan', lag_seconds = 'nan', busy = 'nan'`,
+	} {
+		execute(t, conn, `update fedsender.process set seen_at = now(), `+absurd)
+		assert.Equal(t, 2, value[int](t, conn, `select processes from fedsender.autoscale where desired_replicas between min_replicas and max_replicas`), absurd)
+	}
+}
+
 func TestAutoscale_WantsALeaseForEachInstanceThatMayBeDeliveredTo(t *testing.T) {
 	conn := withFollowers(t)
 	execute(t, conn, `insert into fedsender.instance (domain) select n || '.example' from generate_series(1, 20) n`)

@@ -45,7 +45,16 @@ begin
     where a.application_name like 'fedsender:%' and a.application_name not like '%:leaving'
     group by 1
   ), live as materialized (
-    select p.*, s.most from fedsender.process p join session s using (id)
+    -- Bounded, so that no row, whoever wrote it, takes the sums beyond what a number can hold. NaN is above everything.
+    select p.seen_at, s.most,
+      least(greatest(p.waiting, 0), 1000000000000) as waiting,
+      least(greatest(p.waiting_instances, 0), 1000000) as waiting_instances,
+      least(greatest(p.lag_seconds, 0), 1000000000) as lag_seconds,
+      least(greatest(p.delivered_per_s, 0), 1000000) as delivered_per_s,
+      least(greatest(p.arriving_per_s, 0), 1000000) as arriving_per_s,
+      least(greatest(p.busy, 0), 1) as busy
+    from fedsender.process p
+    join session s using (id)
   ), fleet as materialized (
     -- A process that writes nothing any more is one, but what it wrote is no news.
     select count(*) as processes, count(*) filter (where l.fresh) as telling,
