@@ -33,6 +33,7 @@ type dispatcher struct {
 	soonNext   bool
 	timers     timers
 	rearm      chan struct{} // the first timer changed
+	saveSoon   chan struct{} // a slot is held up
 	inFlight   int
 	deliver    context.Context // deliveries run under it; nil: no lease session
 	group      *conc.WaitGroup
@@ -77,7 +78,7 @@ func newDispatcher(config Config, post postFunc, failed func(*panics.Recovered))
 	return &dispatcher{
 		post: post, failed: failed, maxInFlight: config.MaxInFlight, maxWindow: config.MaxInFlightPerInstance,
 		slots: map[int32]*slot{}, beginnings: map[int32]*beginning{}, hungry: map[int32]*slot{}, redeliveries: map[int32]*slot{}, cursors: map[int32]int64{},
-		rearm: make(chan struct{}, 1), feed: make(chan struct{}, 1),
+		rearm: make(chan struct{}, 1), saveSoon: make(chan struct{}, 1), feed: make(chan struct{}, 1),
 	}
 }
 
@@ -183,7 +184,11 @@ func (d *dispatcher) dispatch() {
 		if s == nil {
 			return
 		}
-		if s.dropped || s.draining && !s.closing || s.late() && !s.closing { // noteSaved looks at those that were late
+		if s.dropped || s.draining && !s.closing {
+			continue
+		}
+		if s.late() && !s.closing { // noteSaved looks at those that were late
+			d.holdUp(s)
 			continue
 		}
 		delivery, ok := s.worker.Next(now)

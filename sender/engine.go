@@ -72,8 +72,9 @@ type engine struct {
 	judging        sync.Mutex
 	changesApplied atomic.Pointer[pg.Snapshot] // what of the log of changes was applied; nil: nothing
 
-	saveMu    sync.Mutex
-	published int64 // the horizon that the database has at least; guarded by saveMu
+	saveMu      sync.Mutex
+	published   int64     // the horizon that the database has at least; guarded by saveMu
+	publishedAt time.Time // when that was tried last; guarded by saveMu
 
 	news    chan struct{}      // wakes the head
 	rewinds chan chan struct{} // has the head rewind and close what it was given

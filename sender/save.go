@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sourcegraph/conc"
@@ -22,12 +23,15 @@ const (
 	// idleEvery is the longest that a cursor stays behind where nothing was meant for the instance. Each save takes
 	// a part of them.
 	idleEvery = 60
+	// noTurn is for a save between those.
+	noTurn = -1
 	// maxCheckpoints and maxLetters keep one save far below the 1.5 s that the lease session gives a statement (30,000
-	// cursors take more than 2 s): one that is too long would be longer the next time.
-	maxCheckpoints = 2000
+	// cursors take more than 2 s): one that is too long would be longer the next time. Who waits for a save, because nothing
+	// more may be sent until then, waits for the one before it too.
+	maxCheckpoints = 500
 	maxLetters     = 2000
 	// maxSaves bounds the saves of one turn where the cursors of very many were moved by somebody else.
-	maxSaves = 64
+	maxSaves = 256
 	// publishTimeout bounds what nobody waits for and what holds up the next save.
 	publishTimeout = 2 * time.Second
 )
@@ -73,24 +77,80 @@ func (d *dispatcher) takeSaving(ids []int32, turn int) (*saving, error) {
 			}
 		}
 	} else {
-		for id, s := range d.slots {
-			if len(v.slots)+len(v.passed) == maxCheckpoints {
-				v.more = true
-				break
-			}
-			changed := s.worker.Version() != s.savedVersion
-			if !changed && (int(id)%idleEvery != turn || !d.moved(s) || d.pass(v, s)) {
-				continue
-			}
+		var changed []*slot
+		changed, v.more = d.changed()
+		for _, s := range changed {
 			if err := d.collect(v, s); err != nil {
 				return nil, err
 			}
+		}
+		if err := d.collectMoved(v, turn); err != nil {
+			return nil, err
 		}
 	}
 	v.Letters = append(d.unsaved.Letters, v.Letters...)
 	v.Redelivered = append(d.unsaved.Redelivered, v.Redelivered...)
 	d.unsaved = pg.Saving{}
 	return v, nil
+}
+
+// holdUp has the slot be among the first that are saved, if what waits for that is for few.
+func (d *dispatcher) holdUp(s *slot) {
+	if s.hurried == 0 || s.heldUp {
+		return
+	}
+	s.heldUp = true
+	select {
+	case d.saveSoon <- struct{}{}:
+	default:
+	}
+}
+
+// changed are slots whose state the database does not have, as many as one save takes, and whether there are more. First
+// come those where something for few must wait for the save, then those that nothing may be sent to soon.
+func (d *dispatcher) changed() (changed []*slot, more bool) {
+	for _, s := range d.slots {
+		if s.worker.Version() != s.savedVersion {
+			changed = append(changed, s)
+		}
+	}
+	if len(changed) <= maxCheckpoints {
+		return changed, false
+	}
+	slices.SortFunc(changed, func(a, b *slot) int {
+		switch {
+		case a.heldUp != b.heldUp:
+			return before(a.heldUp)
+		case a.unsavedSince.IsZero() != b.unsavedSince.IsZero():
+			return before(b.unsavedSince.IsZero())
+		}
+		return a.unsavedSince.Compare(b.unsavedSince)
+	})
+	return changed[:maxCheckpoints], true
+}
+
+func before(first bool) int {
+	if first {
+		return -1
+	}
+	return 1
+}
+
+// collectMoved takes the part whose turn it is of those that only moved by rule.
+func (d *dispatcher) collectMoved(v *saving, turn int) error {
+	for id, s := range d.slots {
+		if len(v.slots)+len(v.passed) >= maxCheckpoints {
+			v.more = true
+			break
+		}
+		if s.worker.Version() != s.savedVersion || int(id)%idleEvery != turn || !d.moved(s) || d.pass(v, s) {
+			continue
+		}
+		if err := d.collect(v, s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // moved says whether the slot's cursor is not where the database has it, although nothing was delivered.
@@ -145,6 +205,7 @@ func (d *dispatcher) collect(v *saving, s *slot) error {
 	for _, job := range s.worker.TakeRedelivered() {
 		v.Redelivered = append(v.Redelivered, s.redelivering[job.Activity.ID])
 	}
+	s.heldUp = false
 	v.slots = append(v.slots, s)
 	v.version = append(v.version, s.worker.Version())
 	d.spoil(s.id)
@@ -247,7 +308,8 @@ func (e *engine) saveSome(ctx context.Context, ids []int32, turn int) (more bool
 		e.tracing.saved(ctx, v.slots, v.at)
 		refused = e.dispatcher.noteSaved(v, saved)
 	}
-	if ids == nil { // a part of a handover, which nobody should wait for, says no more than the next save
+	// A part of a handover, which nobody should wait for, says no more than the next save, nor does one that another follows.
+	if ids == nil && (!v.more || time.Since(e.publishedAt) >= saveEvery) {
 		e.publish(ctx, v.horizon)
 	}
 	return v.more, refused, nil
@@ -267,6 +329,7 @@ func (e *engine) publish(ctx context.Context, horizon int64) {
 	if horizon <= e.published {
 		return
 	}
+	e.publishedAt = time.Now()
 	bounded, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	if err := pg.PublishHorizon(bounded, e.pool, horizon); err != nil {
@@ -284,11 +347,14 @@ func (e *engine) runSaves(ctx context.Context) {
 	beside.Go(func() { e.runRedeliveries(ctx) })
 	timer := time.NewTimer(saveEvery)
 	defer timer.Stop()
-	for turn := 0; ; turn = (turn + 1) % idleEvery {
+	for next := 0; ; {
+		turn := noTurn
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+			turn, next = next, (next+1)%idleEvery
+		case <-e.dispatcher.saveSoon:
 		}
 		began := time.Now()
 		e.pulse.beat()
