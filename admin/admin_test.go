@@ -174,6 +174,41 @@ func TestServe_EndsWithItsContextAndLetsRequestsEnd(t *testing.T) {
 	require.Error(t, err)
 }
 
+func TestServe_ClosesConnectionsBeyondAThousandAtOnce(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	addr := make(chan net.Addr, 1)
+	cfg := config()
+	cfg.Listening = func(a net.Addr) { addr <- a }
+	var group conc.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	group.Go(func() {
+		if err := admin.Serve(ctx, cfg); err != nil {
+			t.Error(err)
+		}
+	})
+	to := (<-addr).String()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	var open []net.Conn
+	defer func() {
+		for _, conn := range open {
+			_ = conn.Close()
+		}
+	}()
+	for range 1024 {
+		conn, err := net.Dial("tcp", to)
+		require.NoError(t, err)
+		open = append(open, conn)
+	}
+	_, err := client.Get("http://" + to + "/healthz") // connections are taken in their order
+	require.Error(t, err)
+	require.NoError(t, open[0].Close())
+	require.Eventually(t, func() bool {
+		response, err := client.Get("http://" + to + "/healthz")
+		return err == nil && response.Body.Close() == nil
+	}, 10*time.Second, time.Millisecond)
+}
+
 func TestServe_SaysWhichAddressIsTaken(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -7,10 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/sourcegraph/conc"
-	"golang.org/x/net/netutil"
 
 	"github.com/fedsender/fedsender/admin/access"
 	"github.com/fedsender/fedsender/admin/page"
@@ -23,8 +23,8 @@ const (
 	writeTimeout   = 90 * time.Second
 	idleTimeout    = 60 * time.Second
 	maxHeaderBytes = 16 << 10
-	// maxConnections are many times what people, probes and scrapers open. Others wait until one of them ends, so that who
-	// reaches the address can't take the memory and the descriptors that deliveries need.
+	// maxConnections are many times what people, probes and scrapers open. Others are closed at once, so that who reaches the
+	// address can't take the memory and the descriptors that deliveries need.
 	maxConnections = 1024
 	// writeBuffer is what the kernel keeps (it doubles it) for a reader that does not read; left to itself it grows to megabytes.
 	writeBuffer = 64 << 10
@@ -86,12 +86,13 @@ func Serve(ctx context.Context, cfg Config) error {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         new(connections).watch,
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	server.RegisterOnShutdown(end)
 	var group conc.WaitGroup
 	served := make(chan error, 1)
-	group.Go(func() { served <- server.Serve(netutil.LimitListener(shortWrites{listener}, maxConnections)) })
+	group.Go(func() { served <- server.Serve(listener) })
 	defer group.Wait()
 	select {
 	case err := <-served:
@@ -107,15 +108,21 @@ func Serve(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// shortWrites bounds what the kernel keeps of what was not read yet.
-type shortWrites struct{ net.Listener }
+// connections are those that are open. What it does with one that is new its reader and writer see as an error.
+type connections struct{ open atomic.Int64 }
 
-func (l shortWrites) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetWriteBuffer(writeBuffer) // what goes wrong with a connection its reader and writer see
+func (c *connections) watch(conn net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			_ = tcp.SetWriteBuffer(writeBuffer)
+		}
+		if c.open.Add(1) > maxConnections {
+			_ = conn.Close()
+		}
+	case http.StateClosed:
+		c.open.Add(-1)
 	}
-	return conn, err
 }
 
 // Handler is what Serve serves, for those who have a server of their own.

@@ -158,7 +158,7 @@ func sign(state string) string {
 	case "dead":
 		return "✕"
 	case "paused":
-		return "‖"
+		return "❚❚"
 	case "blocked":
 		return "⊘"
 	}

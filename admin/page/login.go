@@ -28,7 +28,7 @@ func (p *Page) serveLogin(w http.ResponseWriter, r *http.Request) {
 
 func (p *Page) login(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil {
-		p.say(w, r, http.StatusBadRequest, "The form is too large", "Nobody was signed in.")
+		p.badForm(w, r, err, "Nobody was signed in.")
 		return
 	}
 	to := localPath(r.PostForm.Get("to"))

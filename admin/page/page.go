@@ -150,7 +150,7 @@ func (p *Page) actor(next handler) http.Handler {
 		}
 		if r.Method == http.MethodPost {
 			if err := r.ParseForm(); err != nil {
-				p.say(w, r, http.StatusBadRequest, "The form is too large", "Nothing was changed. Choose fewer at once.")
+				p.badForm(w, r, err, "Nothing was changed.")
 				return
 			}
 			if !who.MayPost(r.PostForm.Get("form_token")) {
@@ -160,6 +160,16 @@ func (p *Page) actor(next handler) http.Handler {
 		}
 		next(w, r, who)
 	})
+}
+
+// badForm says why a form could not be read, and that nothing came of it.
+func (p *Page) badForm(w http.ResponseWriter, r *http.Request, err error, nothing string) {
+	title, what := "The form could not be read", "It did not come whole or in time, or is no form."
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		title, what = "The form is too large", "Choose fewer at once."
+	}
+	p.say(w, r, http.StatusBadRequest, title, nothing+" "+what)
 }
 
 // refuse says what is missing.

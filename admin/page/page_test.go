@@ -75,7 +75,9 @@ func TestPage_SaysThatBytesAreNoText(t *testing.T) {
 	s := serve(t, token)
 	s.signIn(t)
 	for _, path := range []string{"/trace?id=%00", "/trace?id=%ff%fe", "/dead-letters?domain=%ff%00"} {
-		require.Equal(t, http.StatusBadRequest, s.get(t, path).status, path)
+		got := s.get(t, path)
+		require.Equal(t, http.StatusBadRequest, got.status, path)
+		require.Contains(t, got.body, "Sign out", "who is told so is still signed in")
 	}
 }
 

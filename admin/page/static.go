@@ -100,5 +100,9 @@ func (p *Page) show(w http.ResponseWriter, status int, name string, f frame) {
 
 // say shows a short message instead of a page.
 func (p *Page) say(w http.ResponseWriter, r *http.Request, status int, title, text string) {
-	p.show(w, status, "say", p.frame(r, access.Who{}, title, text))
+	var who access.Who
+	if r.Header.Get("Authorization") == "" { // a wrong token counts once
+		who, _ = p.guard.Look(r)
+	}
+	p.show(w, status, "say", p.frame(r, who, title, text))
 }
