@@ -59,36 +59,44 @@ func (c curve) targets(tb testing.TB) *results.Scenario {
 	return s.rotated(c, contenders)
 }
 
-// newAudience makes a stage with actors that so many instances follow, on plain HTTP: for each size as many as there are
-// instances, at most 30, one beside the other. It returns their ids by the size.
+// newAudience makes a stage with actors that so many instances follow, on plain HTTP: for each size as many actors as it takes
+// for each instance to follow one of them. It returns their ids by the size.
 func newAudience(tb testing.TB, instances int, sizes []int) (*stage, map[int][]int64) {
 	tb.Helper()
-	type block struct{ from, to int }
-	var blocks []block
-	for _, size := range sizes {
-		for i := range min(30, instances/size) {
-			blocks = append(blocks, block{i * size, (i + 1) * size})
-		}
-	}
-	s := newStage(tb, fleet.Seeding{Actors: len(blocks), Instances: instances, Followers: func(actor, instance int) bool {
-		if actor < stageActors {
-			return false
-		}
-		b := blocks[actor-stageActors]
-		return b.from <= instance && instance < b.to
-	}})
+	s := newStage(tb, fleet.Seeding{Instances: instances, Followers: func(int, int) bool { return false }})
 	audience := map[int][]int64{}
-	for i, b := range blocks {
-		audience[b.to-b.from] = append(audience[b.to-b.from], s.home.Actors[stageActors+i])
+	for _, size := range sizes {
+		audience[size] = s.follow(size)
 	}
 	return s, audience
+}
+
+// follow adds an actor for each so many instances, which follow it, and returns the actors' ids. They sign nothing.
+func (s *stage) follow(size int) (actors []int64) {
+	s.tb.Helper()
+	err := s.DB.QueryRow(s.ctx, `
+		with placed as (
+			select id, replace(shared_inbox, 'https:', 'http:') as http, domain, (row_number() over (order by id) - 1) / $1::int as block from fedsender.instance),
+		made as (
+			insert into fedsender.actor (ap_id, key_id, private_key_pem)
+			select 'https://home.example/audience/' || $1 || '/' || block, 'https://home.example/audience/' || $1 || '/' || block || '#main-key', ''
+			from (select distinct block from placed) b returning id, ap_id),
+		followed as (
+			insert into fedsender.follower (actor_id, follower_ap_id, instance_id, inbox, shared_inbox)
+			select made.id, 'https://' || domain || '/u/fan' || $1, placed.id, http, http
+			from placed join made on made.ap_id = 'https://home.example/audience/' || $1 || '/' || block)
+		select array_agg(id order by id) from made`, size).Scan(&actors)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	return actors
 }
 
 // announce inserts activities, each for the followers of the next of the actors.
 func (s *stage) announce(actors []int64, activities int) {
 	s.tb.Helper()
 	s.exec(insertActivities+`, ($4::bigint[])[1 + n % cardinality($4::bigint[]):1 + n % cardinality($4::bigint[])], '{}'
-		from generate_series(1, $2) n`, actors[0], activities, peerContent, actors)
+		from generate_series(1, $2) n`, s.home.Actors[httpRSA], activities, peerContent, actors)
 }
 
 // bodies grows the documents.
@@ -124,8 +132,8 @@ func (c curve) processes(tb testing.TB) *results.Scenario {
 	return s.rotated(c, contenders)
 }
 
-// waiting grows the backlog that a process finds when it starts, and measures the first deliveries of it, the start
-// included. The table only grows, so there is no turning of the order.
+// waiting grows the backlog that a process finds when it starts, and measures deliveries of it after the first third as many,
+// so that neither the start nor what is read ahead is in the figures. The table only grows, so there is no turning of the order.
 func (c curve) waiting(tb testing.TB) *results.Scenario {
 	tb.Helper()
 	s := newStage(tb, fleet.Seeding{Instances: busyHosts, Followers: func(int, int) bool { return false }})
@@ -136,15 +144,15 @@ func (c curve) waiting(tb testing.TB) *results.Scenario {
 		filled = rows
 		o := &ours{stage: s, tag: besides}
 		for range c.runs {
-			// Those of the runs before are delivered; the first step has no more than one run takes.
+			s.contender = fmt.Sprintf("%s-%d", c.name, rows)
 			figures := s.begin(o, c.deliveries)
 			cell := scenario.Cell(fmt.Sprint(rows))
 			cell.X = float64(rows)
 			cell.Add(figures)
 			tb.Logf("%s, %d: %s", c.name, rows, inWords(figures))
-			if rows <= c.deliveries*c.runs {
-				s.fill(filled, filled+c.deliveries)
-				filled += c.deliveries
+			if rows <= 2*c.deliveries*c.runs { // else the runs after would find too few
+				s.fill(filled, filled+2*c.deliveries)
+				filled += 2 * c.deliveries
 			}
 		}
 	}
@@ -163,27 +171,28 @@ func (s *stage) fill(from, to int) {
 	s.exec(`alter table fedsender.activity enable trigger ring`)
 }
 
-// begin starts a process on what waits, and ends it as soon as it has made so many deliveries.
+// begin starts a process on what waits, reads the clocks when it has made a third of so many deliveries and again when it has
+// made so many more, and ends it. What waits must be much more than that.
 func (s *stage) begin(o *ours, deliveries int) map[string]float64 {
 	s.tb.Helper()
 	s.reset(0, 0)
 	o.running = nil
-	before, began := s.clocks(o), time.Now()
 	o.prepare("http")
 	running, err := s.Launch(s.ctx, 1)
 	if err != nil {
 		s.tb.Fatal(err)
 	}
 	o.running = running
-	state := s.wait(deliveries)
-	used, memory := s.clocks(o).minus(before), o.memory()
-	if more, err := s.receiver.State(s.ctx); err == nil {
-		state = more
-	}
+	first := s.wait(deliveries / 3)
+	before, began := s.clocks(o), time.Now()
+	profiled := s.profile(s.contender, running[0])
+	last := s.wait(deliveries/3 + deliveries)
+	used, took, memory := s.clocks(o).minus(before), time.Since(began), o.memory()
+	profiled()
 	running[0].Kill()
-	n := float64(state.Count)
+	n := float64(max(1, last.Count-first.Count))
 	return map[string]float64{
-		results.Rate:        n / state.Last.Sub(began).Seconds(),
+		results.Rate:        n / took.Seconds(),
 		results.SenderCPU:   microseconds(used.sender) / n,
 		results.PostgresCPU: microseconds(used.postgres) / n,
 		results.ReceiverCPU: microseconds(used.receiver) / n,
@@ -206,7 +215,7 @@ var curves = []struct {
 	{curve{name: "targets", steps: []int{1, 10, 100, 1000, 10_000, 30_000}, deliveries: 30_000}, curve.targets},
 	{curve{name: "bodies", steps: []int{512, 1400, 4 << 10, 16 << 10, 64 << 10, 256 << 10}, deliveries: 20_000}, curve.bodies},
 	{curve{name: "processes", steps: []int{1, 2, 4, 8}, deliveries: 20_000}, curve.processes},
-	{curve{name: "backlog", steps: []int{20_000, 1_000_000, 10_000_000}, deliveries: 20_000}, curve.waiting},
+	{curve{name: "backlog", steps: []int{100_000, 1_000_000, 10_000_000}, deliveries: 30_000}, curve.waiting},
 }
 
 func BenchmarkCurves(b *testing.B) {
@@ -234,7 +243,7 @@ func TestCurves_CanBeMeasured(t *testing.T) {
 			case "processes":
 				c.steps, c.deliveries = []int{1, 2}, 2*busyHosts
 			case "backlog":
-				c.steps, c.deliveries = []int{200, 1000}, 200
+				c.steps, c.deliveries = []int{5000, 10_000}, 1500
 			}
 			c.runs = 1
 			scenario := c.measure(c.curve, t)
