@@ -90,10 +90,10 @@ func freeAddress(t *testing.T) string {
 }
 
 func TestDemo_ItsServicesDeliverToAllServers(t *testing.T) {
+	program, err := fleet.Binary(t.Context(), "")
+	ok(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	program, err := fleet.Binary(ctx, "")
-	ok(t, err)
 	keys := t.TempDir()
 	database, err := url.Parse(postgres.Database(t))
 	ok(t, err)
