@@ -38,31 +38,42 @@ func limited(t *testing.T, database string, connections int) (as *url.URL) {
 	return as
 }
 
+// starting is a process that delivers until end is called.
+type starting struct {
+	said  transcript.Transcript
+	ended chan error // has what Run returned
+	end   func()
+}
+
+func start(t *testing.T, database, name string) *starting {
+	t.Helper()
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	s := &starting{ended: make(chan error, 1), end: stop}
+	var running conc.WaitGroup
+	t.Cleanup(running.Wait)
+	t.Cleanup(stop)
+	running.Go(func() {
+		s.ended <- Run(ctx, Config{
+			DatabaseURL: database, Name: name, MaxInFlight: 8, MaxInFlightPerInstance: 2, RequestTimeout: time.Second,
+			ShutdownTimeout: time.Second, CacheBytes: minCacheBytes, Log: slog.New(slog.NewTextHandler(&s.said, nil)),
+		})
+	})
+	return s
+}
+
 func TestRun_LeasesComeFirstWhereTheRoleMayHaveFewConnections(t *testing.T) {
 	for connections, listens := range map[int]bool{2: false, 3: true} {
 		t.Run(fmt.Sprint(connections), func(t *testing.T) {
 			database := postgres.Database(t, fleet.Migrate)
 			as := limited(t, database, connections)
-			said := &transcript.Transcript{}
-			ctx, stop := context.WithTimeout(t.Context(), time.Minute)
-			defer stop()
-			var running conc.WaitGroup
-			defer running.Wait()
-			defer stop()
-			ended := make(chan error, 1)
-			running.Go(func() {
-				ended <- Run(ctx, Config{
-					DatabaseURL: as.String(), Name: "few", MaxInFlight: 8, MaxInFlightPerInstance: 2, RequestTimeout: time.Second,
-					ShutdownTimeout: time.Second, CacheBytes: minCacheBytes, Log: slog.New(slog.NewTextHandler(said, nil)),
-				})
-			})
+			few := start(t, as.String(), "few")
 			awaitLease(t, database)
 			if listens {
 				awaitSession(t, database, "fedsender listener few")
 			}
-			stop()
-			require.NoError(t, <-ended)
-			text := said.String()
+			few.end()
+			require.NoError(t, <-few.ended)
+			text := few.said.String()
 			require.Contains(t, text, fmt.Sprintf("the connection limit of role %s is %d, which is few", as.User.Username(), connections))
 			require.Contains(t, text, "connection limit 6")
 			require.Equal(t, !listens, strings.Contains(text, "nobody listens"), text)
@@ -86,25 +97,13 @@ func TestRun_WaitsAtTheStartForATableThatIsLocked(t *testing.T) {
 	require.NoError(t, err)
 	_, err = tx.Exec(t.Context(), `lock table fedsender.feed`)
 	require.NoError(t, err)
-	said := &transcript.Transcript{}
-	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
-	defer stop()
-	var running conc.WaitGroup
-	defer running.Wait()
-	defer stop()
-	ended := make(chan error, 1)
-	running.Go(func() {
-		ended <- Run(ctx, Config{
-			DatabaseURL: database, Name: "late", MaxInFlight: 8, MaxInFlightPerInstance: 2, RequestTimeout: time.Second,
-			ShutdownTimeout: time.Second, CacheBytes: minCacheBytes, Log: slog.New(slog.NewTextHandler(said, nil)),
-		})
-	})
-	require.Eventually(t, func() bool { return strings.Contains(said.String(), "lock timeout") || len(ended) > 0 }, time.Minute, 20*time.Millisecond)
-	require.Empty(t, ended, "it has not given up")
+	late := start(t, database, "late")
+	require.Eventually(t, func() bool { return strings.Contains(late.said.String(), "lock timeout") || len(late.ended) > 0 }, time.Minute, 20*time.Millisecond)
+	require.Empty(t, late.ended, "it has not given up")
 	require.NoError(t, tx.Rollback(t.Context()))
 	awaitLease(t, database)
-	stop()
-	require.NoError(t, <-ended)
+	late.end()
+	require.NoError(t, <-late.ended)
 }
 
 // awaitSession waits until somebody is connected under the name.
