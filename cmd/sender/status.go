@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"time"
@@ -11,8 +12,12 @@ import (
 	"github.com/fedsender/fedsender/pg"
 )
 
-// troubleShown fits a screen; --all shows the rest.
-const troubleShown = 20
+const (
+	// troubleShown fits a screen; --all shows the rest.
+	troubleShown = 20
+	// troubleLeast are shown on the smallest screen.
+	troubleLeast = 3
+)
 
 type statusOptions struct {
 	watch, json, all bool
@@ -54,35 +59,47 @@ func (a *app) statusCommand() *cobra.Command {
 }
 
 func (a *app) status(ctx context.Context, pool *pgxpool.Pool, o statusOptions) error {
-	draw := func(w io.Writer, l look) error {
+	read := func(l look) (picture, error) {
 		if o.domain != "" {
-			return a.domainStatus(ctx, pool, w, l, o)
+			return readDomainStatus(ctx, pool, o)
 		}
-		return statusOnce(ctx, pool, w, l, o)
+		return readStatus(ctx, pool, l, o)
 	}
 	if o.watch {
 		cfg := pool.Config().ConnConfig
 		explain := func(err error) error { return pg.Explain(pg.ExplainTimeout(ctx, err, cfg), cfg) }
-		return a.watch(ctx, draw, explain, o.json)
+		return a.watch(ctx, read, explain, o.json)
 	}
-	return draw(a.out, lookOf(a.out))
+	l := lookOf(a.out)
+	draw, err := read(l)
+	if err != nil {
+		return err
+	}
+	return draw(a.out, l)
 }
 
-func statusOnce(ctx context.Context, pool *pgxpool.Pool, w io.Writer, l look, o statusOptions) error {
-	report, err := readStatus(ctx, pool, o)
-	switch {
-	case err != nil:
+// draw writes the report. Where it is looked at in place it has as many instances as there is room for, so that the rest is seen, too.
+func (r statusReport) draw(w io.Writer, l look, o statusOptions) error {
+	now := time.Now()
+	if o.json {
+		return o.print(w, r)
+	}
+	if !o.watch || o.all || l.height == 0 {
+		return printStatus(w, l, r, now)
+	}
+	for room := l.height - watchHead; ; {
+		var text bytes.Buffer
+		if err := printStatus(&text, l, r, now); err != nil {
+			return err
+		}
+		over := bytes.Count(text.Bytes(), []byte("\n")) - room
+		if most := max(troubleLeast, len(r.Instances)-over); over > 0 && most < len(r.Instances) {
+			r.Instances = r.Instances[:most]
+			continue
+		}
+		_, err := text.WriteTo(w)
 		return err
-	case o.json:
-		return o.print(w, report)
 	}
-	if o.watch && !o.all && l.height > 0 {
-		// So that the rest can be seen, too: what stands around the list, and the head of the watch.
-		const around = 13
-		room := max(3, l.height-around-len(report.Problems)-len(report.Processes))
-		report.Instances = report.Instances[:min(len(report.Instances), room)]
-	}
-	return printStatus(w, l, report, time.Now())
 }
 
 func (o statusOptions) print(w io.Writer, value any) error {
@@ -92,7 +109,19 @@ func (o statusOptions) print(w io.Writer, value any) error {
 	return printJSON(w, value)
 }
 
-func readStatus(ctx context.Context, pool *pgxpool.Pool, o statusOptions) (report statusReport, err error) {
+func readStatus(ctx context.Context, pool *pgxpool.Pool, l look, o statusOptions) (picture, error) {
+	filter := pg.InstanceStatusFilter{}
+	if !o.all && !o.json {
+		filter = pg.InstanceStatusFilter{Trouble: true, Limit: troubleShown}
+		if o.watch {
+			filter.Limit = max(troubleShown, l.height)
+		}
+	}
+	report, err := reportStatus(ctx, pool, filter)
+	return func(w io.Writer, l look) error { return report.draw(w, l, o) }, err
+}
+
+func reportStatus(ctx context.Context, pool *pgxpool.Pool, filter pg.InstanceStatusFilter) (report statusReport, err error) {
 	if report.Summary, err = pg.Summary(ctx, pool); err != nil {
 		return report, err
 	}
@@ -104,10 +133,6 @@ func readStatus(ctx context.Context, pool *pgxpool.Pool, o statusOptions) (repor
 	}
 	for _, p := range report.Processes {
 		report.Held += int64(p.Leases)
-	}
-	filter := pg.InstanceStatusFilter{}
-	if !o.all && !o.json {
-		filter = pg.InstanceStatusFilter{Trouble: true, Limit: troubleShown}
 	}
 	report.Instances, err = pg.InstanceStatuses(ctx, pool, filter)
 	report.Processes, report.Instances = orEmptyList(report.Processes), orEmptyList(report.Instances)

@@ -34,24 +34,26 @@ func mustKnow(ctx context.Context, pool *pgxpool.Pool, domain string) error {
 	return err
 }
 
-func (a *app) domainStatus(ctx context.Context, pool *pgxpool.Pool, w io.Writer, l look, o statusOptions) error {
+func readDomainStatus(ctx context.Context, pool *pgxpool.Pool, o statusOptions) (picture, error) {
 	found, err := pg.InstanceStatuses(ctx, pool, pg.InstanceStatusFilter{Domain: o.domain})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(found) == 0 {
-		return fmt.Errorf("%s: %w", o.domain, errNoInstance)
+		return nil, fmt.Errorf("%s: %w", o.domain, errNoInstance)
 	}
 	r := domainReport{InstanceStatus: found[0]}
 	if r.InstanceDetail, err = pg.ReadInstanceDetail(ctx, pool, r.ID); err != nil {
-		return err
+		return nil, err
 	}
-	now := time.Now()
-	r.explain(now)
-	if o.json {
-		return o.print(w, r)
-	}
-	return r.write(w, l, now)
+	return func(w io.Writer, l look) error {
+		now := time.Now()
+		r.explain(now)
+		if o.json {
+			return o.print(w, r)
+		}
+		return r.write(w, l, now)
+	}, nil
 }
 
 // explain fills in why and what to do.

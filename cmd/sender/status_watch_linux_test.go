@@ -85,6 +85,51 @@ func TestStatus_WatchRedrawsInPlaceAndLeavesTheLastPictureBehind(t *testing.T) {
 	}
 }
 
+func TestStatus_WatchFitsATerminalAtOnceAndGivesItBackToTheShell(t *testing.T) {
+	t.Parallel()
+	url, environment := migrated(t)
+	conn := fill(t, url)
+	execute(t, conn, `
+		insert into fedsender.instance (domain) select 'n' || g || '.example' from generate_series(1, 40) g;
+		update fedsender.queue_state set fail_count = 1, last_retry_at = now()`)
+	theirs, ours := terminal(t, 80, 24)
+	cmd := command(t, environment, "status", "--watch")
+	cmd.Env = append(cmd.Env, "TERM=xterm")
+	cmd.Stdout = theirs
+	require.NoError(t, cmd.Start())
+	require.NoError(t, theirs.Close())
+	var said strings.Builder
+	part := make([]byte, 4096)
+	until := func(text string) string {
+		from := said.Len()
+		for !strings.Contains(said.String()[from:], text) {
+			n, err := ours.Read(part)
+			require.NoError(t, err, said.String())
+			said.Write(part[:n])
+		}
+		return said.String()[from:]
+	}
+	require.Equal(t, 23, strings.Count(until(eraseBelow), "\n"), "all lines but the last, where the cursor stands")
+	require.NoError(t, unix.IoctlSetWinsize(int(ours.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: 200, Row: 50}))
+	require.NoError(t, cmd.Process.Signal(unix.SIGWINCH))
+	until("DEAD LETTERS") // has no room in 80 columns
+	until(eraseBelow)
+	require.NoError(t, cmd.Process.Signal(unix.SIGTSTP))
+	until(mainScreen)
+	require.Eventually(t, func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+		return err == nil && strings.Contains(string(stat), ") T ")
+	}, 10*time.Second, time.Millisecond, "it is stopped")
+	require.NoError(t, cmd.Process.Signal(unix.SIGCONT))
+	until(alternateScreen)
+	until(eraseBelow)
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	until(mainScreen)
+	rest, _ := io.ReadAll(ours) // EIO: the other end is closed
+	require.NoError(t, cmd.Wait())
+	require.NotContains(t, string(rest), alternateScreen)
+}
+
 func TestStatus_WatchGoesOnWithoutATerminalInBlocksAndOutlivesTheDatabase(t *testing.T) {
 	t.Parallel()
 	url, environment := migrated(t)

@@ -15,8 +15,9 @@ const (
 	leastWidth = 40
 	// ECMA-48.
 	bold, dim, red, green, yellow, plain = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
-	// The second screen of a terminal (xterm, DECSET 1049) leaves what was on the first one as it was.
-	alternateScreen, mainScreen = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+	// The second screen of a terminal (xterm, DECSET 1049) leaves what was on the first one as it was. On it there is no cursor, and
+	// what is too long for a line is cut, so that a picture can't move another part of it.
+	alternateScreen, mainScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 	home, eraseLine, eraseBelow = "\x1b[H", "\x1b[K", "\x1b[J"
 )
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -14,47 +15,84 @@ import (
 // watchEvery leaves the database alone: the status reads pg_locks, which is dear where many leases are held.
 const watchEvery = 2 * time.Second
 
-// watch draws again and again until ctx ends: on a terminal in place, on its second screen, and at the end once more on the first;
-// elsewhere one block after the other. Once there was something to see, an error is shown with it and does not end it.
-func (a *app) watch(ctx context.Context, draw func(io.Writer, look) error, explain func(error) error, asJSON bool) error {
+// watchHead is how many lines a watch itself takes: the head, an empty one, and one that the cursor stands in.
+const watchHead = 3
+
+// picture writes what was read once, as often as it is wanted.
+type picture func(io.Writer, look) error
+
+// watching is a watch that has something to show.
+type watching struct {
+	*app
+	draw            picture
+	trouble         string // why draw is not what is so now
+	inPlace, asJSON bool
+}
+
+// watch reads and draws again and again until ctx ends: on a terminal in place, on its second screen, and at the end once more on the
+// first; elsewhere one block after the other. Once there was something to see, an error is shown with it and does not end it.
+func (a *app) watch(ctx context.Context, read func(look) (picture, error), explain func(error) error, asJSON bool) error {
 	l := lookOf(a.out)
-	var last bytes.Buffer
-	if err := draw(&last, l); err != nil {
+	draw, err := read(l)
+	if err != nil {
 		return unlessEnded(ctx, err)
 	}
-	inPlace := l.terminal && !asJSON
-	if inPlace {
+	w := &watching{app: a, draw: draw, inPlace: l.terminal && !asJSON, asJSON: asJSON}
+	var events terminalEvents
+	if w.inPlace {
 		fmt.Fprint(a.out, alternateScreen)
+		var unhear func()
+		events, unhear = onTerminalEvents()
 		defer func() {
+			unhear()
 			fmt.Fprint(a.out, mainScreen)
-			_, _ = last.WriteTo(a.out)
+			_ = w.draw(a.out, lookOf(a.out))
 		}()
 	}
-	trouble := ""
 	timer := time.NewTicker(watchEvery)
 	defer timer.Stop()
 	for {
-		if err := a.show(last.Bytes(), l, inPlace, asJSON, trouble); err != nil {
+		if err := w.show(); err != nil {
 			return err // who read it has gone
 		}
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-events.resized:
+			continue
+		case <-events.resumed: // something else stopped it
+			continue
+		case <-events.suspended:
+			w.suspend(ctx, events.resumed)
+			continue
 		case <-timer.C:
 		}
-		l = lookOf(a.out)
-		var next bytes.Buffer
-		switch err := draw(&next, l); {
+		switch draw, err := read(lookOf(a.out)); {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil && asJSON:
 			return err
 		case err != nil:
-			trouble = a.redact().text(oneLine(pg.Sentence(explain(err))))
+			w.trouble = a.redact().text(oneLine(pg.Sentence(explain(err))))
 		default:
-			trouble, last = "", next
+			w.trouble, w.draw = "", draw
 		}
 	}
+}
+
+// suspend gives the terminal back to the shell, as Ctrl-Z asks, until it has this program go on.
+func (w *watching) suspend(ctx context.Context, resumed <-chan os.Signal) {
+	select {
+	case <-resumed: // an earlier one
+	default:
+	}
+	fmt.Fprint(w.out, mainScreen)
+	stopSelf()
+	select {
+	case <-ctx.Done():
+	case <-resumed:
+	}
+	fmt.Fprint(w.out, alternateScreen)
 }
 
 func unlessEnded(ctx context.Context, err error) error {
@@ -64,42 +102,48 @@ func unlessEnded(ctx context.Context, err error) error {
 	return err
 }
 
-// show writes one picture.
-func (a *app) show(picture []byte, l look, inPlace, asJSON bool, trouble string) error {
-	if asJSON {
-		_, err := a.out.Write(picture)
+// show draws once.
+func (w *watching) show() error {
+	l := lookOf(w.out)
+	if w.asJSON {
+		return w.draw(w.out, l)
+	}
+	var drawn bytes.Buffer
+	if err := w.draw(&drawn, l); err != nil {
 		return err
 	}
 	head := time.Now().Format(time.DateTime) + "  every " + watchEvery.String() + ", Ctrl-C ends"
-	if trouble != "" {
-		head = time.Now().Format(time.DateTime) + "  below is what was seen last: " + trouble
+	if w.trouble != "" {
+		head = time.Now().Format(time.DateTime) + "  below is what was seen last: " + w.trouble
 	}
-	if !inPlace {
-		_, err := fmt.Fprintf(a.out, "--- %s\n%s\n", head, picture)
+	if !w.inPlace {
+		_, err := fmt.Fprintf(w.out, "--- %s\n%s\n", head, drawn.Bytes())
 		return err
 	}
+	return w.redraw(l, head, strings.Split(strings.TrimRight(drawn.String(), "\n"), "\n"))
+}
+
+// redraw writes over what is on the screen, as far as there is room.
+func (w *watching) redraw(l look, head string, lines []string) error {
 	style := dim
-	if trouble != "" {
+	if w.trouble != "" {
 		style = red
 	}
 	var screen strings.Builder
 	screen.WriteString(home)
 	heads := wrap(head, l.width)
-	lines := strings.Split(strings.TrimRight(string(picture), "\n"), "\n")
 	if room := l.height - len(heads) - 2; l.height > 0 && len(lines) > max(room, 1) {
 		lines = append(lines[:max(room-1, 0)], fmt.Sprintf("… %d more lines", len(lines)-max(room-1, 0)))
 	}
+	// Each line is erased before it is written: behind a full one the cursor stands on its last letter.
 	for _, h := range heads {
-		screen.WriteString(l.paint(style, h) + eraseLine + "\n")
+		screen.WriteString(eraseLine + l.paint(style, h) + "\n")
 	}
 	screen.WriteString(eraseLine + "\n")
-	for i, line := range lines {
-		screen.WriteString(line + eraseLine)
-		if i < len(lines)-1 {
-			screen.WriteString("\n")
-		}
+	for _, line := range lines {
+		screen.WriteString(eraseLine + line + "\n")
 	}
 	screen.WriteString(eraseBelow)
-	_, err := io.WriteString(a.out, screen.String())
+	_, err := io.WriteString(w.out, screen.String())
 	return err
 }
