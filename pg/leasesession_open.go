@@ -28,7 +28,7 @@ func (s leaseSetting) call() string {
 	if s.name == "lock_timeout" {
 		return setLockTimeout
 	}
-	return fmt.Sprintf("set_config('%s', '%s', false)", s.name, s.value)
+	return fmt.Sprintf("pg_catalog.set_config('%s', '%s', false)", s.name, s.value)
 }
 
 var leaseSettings = []leaseSetting{
@@ -48,6 +48,7 @@ var leaseSettings = []leaseSetting{
 	// A commit that waits for the disk would keep the heartbeat waiting. What a crash of the server loses so, less than a
 	// second of cursors, is sent again.
 	{"synchronous_commit", "off", 0, "a slow disk delays the heartbeat and may cost the leases"},
+	{"search_path", "pg_catalog, pg_temp", 0, "tables and functions of other schemas may be taken for the server's"},
 }
 
 // OpenLeaseSession connects and prepares a session for the process id, which was drawn at random when the process

@@ -249,9 +249,9 @@ func TestLeaseSession_SaveWritesAllOrNothingAndASlowStatementCostsNoLease(t *tes
 	dsn := postgres.Database(t)
 	s := openLeaseSession(t, parse(t, dsn), "a")
 	look := admin(t, dsn)
-	_, err := look.Exec(t.Context(), `create table cursor (id int primary key, at bigint)`)
+	_, err := look.Exec(t.Context(), `create table public.cursor (id int primary key, at bigint)`)
 	require.NoError(t, err)
-	const insert = `insert into cursor values (1, 10), (2, 20)`
+	const insert = `insert into public.cursor values (1, 10), (2, 20)`
 	rows := func() (n int) {
 		require.NoError(t, look.QueryRow(t.Context(), `select count(*) from cursor`).Scan(&n))
 		return n

@@ -98,8 +98,18 @@ func Migrate(ctx context.Context, conn *pgx.Conn, opts MigrateOptions) (report R
 		}
 		defer unlock()
 	}
+	restore, err := m.setSearchPath(ctx)
+	if err != nil {
+		return report, err
+	}
+	defer restore()
 	if m.schema, err = readSchema(ctx, conn); err != nil {
 		return report, err
+	}
+	if !opts.Down {
+		if err := checkEncoding(m.schema.encoding); err != nil {
+			return report, err
+		}
 	}
 	if err := m.choose(ctx); err != nil {
 		return report, m.schema.explain(err)
@@ -146,6 +156,17 @@ func (m *migration) lock(ctx context.Context) (unlock func(), err error) {
 	return func() {
 		// The session's end does it too.
 		_, _ = m.conn.Exec(context.WithoutCancel(ctx), `select pg_advisory_unlock($1::int, 0)`, migrateLock)
+	}, nil
+}
+
+// setSearchPath has what is made mean the server's own functions, and gives the session back as it was.
+func (m *migration) setSearchPath(ctx context.Context) (restore func(), err error) {
+	var given string
+	if err := m.conn.QueryRow(ctx, `select pg_catalog.current_setting('search_path'), `+setSearchPath).Scan(&given, nil); err != nil {
+		return nil, fmt.Errorf("set the search path: %w", err)
+	}
+	return func() {
+		_, _ = m.conn.Exec(context.WithoutCancel(ctx), `select pg_catalog.set_config('search_path', $1, false)`, given)
 	}, nil
 }
 
@@ -239,7 +260,8 @@ func (m *migration) load(ctx context.Context, conn *pgx.Conn) (*migrate.Migrator
 		return nil, fmt.Errorf("load the migrations of source %s: %w", m.source, err)
 	}
 	for _, step := range steps {
-		migrator.AppendMigration(step.Name, step.Up, step.Down)
+		// The migrator resets the session's settings before each.
+		migrator.AppendMigration(step.Name, localSearchPath+step.Up, step.Down)
 	}
 	return migrator, nil
 }
@@ -262,6 +284,9 @@ func (m *migration) migrate(ctx context.Context, pending bool) error {
 		m.opts.Log.Info("migrating", "file", m.source+"/"+name)
 	}
 	err = migrator.Migrate(ctx)
+	if _, pathErr := m.conn.Exec(ctx, `select `+setSearchPath); err == nil {
+		err = pathErr
+	}
 	if version, versionErr := migrator.GetCurrentVersion(ctx); versionErr == nil {
 		m.report.To = version
 	}

@@ -171,7 +171,7 @@ func TestMigrate_DownStopsBeforeWhatIsNotItsOwn(t *testing.T) {
 	execute(t, conn, `create view public.dashboard as select domain from fedsender.instance_status`)
 	_, err := pg.Migrate(t.Context(), conn, pg.MigrateOptions{Down: true})
 	require.ErrorIs(t, err, pg.ErrInUse)
-	assert.Contains(t, err.Error(), "view dashboard depends on view fedsender.instance_status")
+	assert.Contains(t, err.Error(), "view public.dashboard depends on view fedsender.instance_status")
 	execute(t, conn, `drop view public.dashboard`)
 
 	execute(t, conn, `create table fedsender.mine ()`)

@@ -91,6 +91,9 @@ func (m *migration) grants(ctx context.Context) ([]string, error) {
 
 func (m *migration) makeViews(ctx context.Context, views []view, grants []string) error {
 	err := pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, localSearchPath); err != nil {
+			return err
+		}
 		err := pgx.BeginFunc(ctx, tx, func(nested pgx.Tx) error { return runViews(ctx, nested, views) })
 		var server *pgconn.PgError
 		if errors.As(err, &server) && (server.Code == invalidTableDefinition || server.Code == invalidFunctionDefinition) {

@@ -34,6 +34,14 @@ type Source struct {
 	RequestTimeout time.Duration
 }
 
+// checkEncoding: text of remote servers and comments of the schema have any letter in them.
+func checkEncoding(encoding string) error {
+	if encoding == "UTF8" {
+		return nil
+	}
+	return fmt.Errorf("the database is encoded in %s and can't hold what remote servers say; move it to one that is made with encoding 'UTF8'", encoding)
+}
+
 // ReadSource reads fedsender.source and what the server allows. A source that would lose activities is an error.
 func ReadSource(ctx context.Context, q Querier) (s Source, err error) {
 	var encoding string
@@ -57,8 +65,8 @@ func ReadSource(ctx context.Context, q Querier) (s Source, err error) {
 	if timeout != nil {
 		s.RequestTimeout = time.Duration(*timeout * float64(time.Second))
 	}
-	if encoding != "UTF8" {
-		return s, fmt.Errorf("the database is encoded in %s and can't hold what remote servers say; move it to one that is made with encoding 'UTF8'", encoding)
+	if err := checkEncoding(encoding); err != nil {
+		return s, err
 	}
 	if cache == nil {
 		return s, fmt.Errorf("the ids of %s are drawn from no sequence that is known, so activities could be lost: make its id an identity or serial column", s.ActivityTable)

@@ -59,6 +59,7 @@ type schema struct {
 	lacks          []string // what a source that is not part of the program should have made
 	silent         bool     // triggers are missing on tables of the application
 	views          string   // see viewsVersion
+	encoding       string   // of the database
 }
 
 func readSchema(ctx context.Context, q Querier) (s schema, err error) {
@@ -67,10 +68,11 @@ func readSchema(ctx context.Context, q Querier) (s schema, err error) {
 		select current_database(), current_user, coalesce(max(pg_get_userbyid(n.nspowner)), ''),
 		  coalesce(bool_or(c.relname = 'schema_version'), false),
 		  coalesce(bool_or(c.relname = 'source'), false),
-		  coalesce(max(obj_description(c.oid, 'pg_class')) filter (where c.relname = 'schema_version'), '')
+		  coalesce(max(obj_description(c.oid, 'pg_class')) filter (where c.relname = 'schema_version'), ''),
+		  current_setting('server_encoding')
 		from pg_catalog.pg_namespace n
 		left join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname in ('schema_version', 'source')
-		where n.nspname = 'fedsender'`).Scan(&s.database, &s.role, &s.owner, &s.made, &hasSource, &s.views)
+		where n.nspname = 'fedsender'`).Scan(&s.database, &s.role, &s.owner, &s.made, &hasSource, &s.views, &s.encoding)
 	if err != nil {
 		return s, fmt.Errorf("look for schema fedsender: %w", err)
 	}

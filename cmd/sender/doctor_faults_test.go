@@ -32,8 +32,8 @@ func environment(variables ...string) func(*patient) []string {
 	return func(*patient) []string { return variables }
 }
 
-const activityShift = `view pg_stat_activity as select datid, datname, pid, usesysid, usename, application_name, backend_type, state,
-	xact_start - interval '20 minutes' as xact_start, state_change - interval '1 minute' as state_change from pg_catalog.pg_stat_activity`
+const activityShift = `as select datid, datname, pid, usesysid, usename, application_name, backend_type, state,
+	xact_start - interval '20 minutes' as xact_start, state_change - interval '1 minute' as state_change from pg_catalog.true_pg_stat_activity`
 
 var faults = []fault{
 	{name: "a variable is spelt wrong", provoke: environment("SENDER_MAX_INFLIGHT=5"),
@@ -58,8 +58,8 @@ var faults = []fault{
 	{name: "a view of the schema was dropped", provoke: database("", migratedAnd(`drop view fedsender.source_domain_list cascade`)), what: "parts of the schema", verdict: pg.Bad, says: "source_domain_list", mend: "sender migrate", also: "*"},
 	{name: "the database takes no writes", provoke: sql(`alter database app set default_transaction_read_only = on`, `alter database app reset default_transaction_read_only`),
 		what: "server", verdict: pg.Bad, says: "takes no writes", mend: "connect to the primary"},
-	{name: "the database is not encoded in UTF8", provoke: database("encoding 'SQL_ASCII' locale 'C' template template0", fleet.Migrate),
-		what: "encoding", verdict: pg.Bad, says: "SQL_ASCII", mend: "encoding 'UTF8'"},
+	{name: "the database is not encoded in UTF8", provoke: database("encoding 'SQL_ASCII' locale 'C' template template0", nil),
+		what: "encoding", verdict: pg.Bad, says: "SQL_ASCII", mend: "encoding 'UTF8'", also: "schema"},
 	{name: "the role has no rights", provoke: as("stranger", ""),
 		what: "schema", verdict: pg.Bad, says: "stranger", mend: "grant what is missing", also: "*"},
 	{name: "the role lacks one right", provoke: as("sender", `grant usage on schema fedsender to sender; grant select, insert, update, delete on all tables in schema fedsender to sender;
@@ -108,7 +108,7 @@ var faults = []fault{
 		session("fedsender:hung:0:1", `select pg_advisory_lock(`+leaseClass+`, 1)`)(p)
 		p.exec(`insert into fedsender.process (id, name, address, version) values ('hung', 'hung', '', 'v0.0.1-test')`)
 		p.undo = append(p.undo, func() { p.exec(`delete from fedsender.process`) })
-		return pretend(activityShift)(p)
+		return pretend("view", "pg_stat_activity", activityShift)(p)
 	}, what: "hung process", verdict: pg.Bad, says: "nobody delivers to the 1 instances", mend: "select pg_terminate_backend", pretended: true, also: "sender processes"},
 	{name: "processes of several versions", provoke: func(p *patient) []string {
 		session("fedsender:a:0:1", `select`)(p)
@@ -119,15 +119,15 @@ var faults = []fault{
 	}, what: "versions", verdict: pg.Warn, says: "v0.0.0, v0.0.1-test", mend: "finish the upgrade"},
 	{name: "a transaction is open for 20 minutes", provoke: func(p *patient) []string {
 		session("report", `begin; select pg_current_xact_id()`)(p)
-		return pretend(activityShift)(p)
+		return pretend("view", "pg_stat_activity", activityShift)(p)
 	}, what: "long transactions", verdict: pg.Warn, says: "the oldest is open for 20m", mend: "pg_terminate_backend", pretended: true},
-	{name: "a prepared transaction was forgotten", provoke: pretend(`view pg_prepared_xacts as select current_database() as database, now() - interval '1 day' as prepared`),
+	{name: "a prepared transaction was forgotten", provoke: pretend("view", "pg_prepared_xacts", `as select current_database() as database, now() - interval '1 day' as prepared`),
 		what: "prepared transactions", verdict: pg.Warn, says: "older than 5 minutes", mend: "rollback prepared", pretended: true},
-	{name: "the queue of notifications is full", provoke: pretend(`function pg_notification_queue_usage() returns double precision language sql as 'select 0.97::float8'`),
+	{name: "the queue of notifications is full", provoke: pretend("function", "pg_notification_queue_usage()", `returns double precision language sql as 'select 0.97::float8'`),
 		what: "notification queue", verdict: pg.Bad, says: "97 % full", mend: "pg_stat_activity", pretended: true},
-	{name: "the clock of the database is off", provoke: pretend(`function clock_timestamp() returns timestamptz language sql as $$select pg_catalog.clock_timestamp() + interval '1 hour'$$`),
+	{name: "the clock of the database is off", provoke: pretend("function", "clock_timestamp()", `returns timestamptz language sql as $$select pg_catalog.true_clock_timestamp() + interval '1 hour'$$`),
 		what: "clock", verdict: pg.Warn, says: "differ by 1h0m", mend: "NTP", pretended: true},
-	{name: "transaction ids run out", provoke: pretend(`function age(xid) returns int language sql as 'select 1950000000'`),
+	{name: "transaction ids run out", provoke: pretend("function", "age(xid)", `returns int language sql as 'select 1950000000'`),
 		what: "transaction ids", verdict: pg.Bad, says: "1950 million", mend: "vacuum (freeze)", pretended: true},
 	{name: "statements are ended after 5 s", provoke: sql(`alter database app set statement_timeout = '5s'`, `alter database app reset statement_timeout`),
 		what: "time-outs", verdict: pg.Warn, says: "statement_timeout is 5s", mend: "set statement_timeout = 0"},
