@@ -155,6 +155,9 @@ func (d *diagnosis) unknown(what string, err error) {
 				d.blocker = &l
 			}
 		}
+		if short := shortTimeout(err, identifier(d.cfg.User)); short != "" {
+			says, mend = "the server ended the statement", short
+		}
 		if d.blocker != nil {
 			says, mend = says+": "+d.blocker.says(), d.blocker.mend()
 		}

@@ -189,6 +189,10 @@ func explainServer(err *pgconn.PgError, cfg *pgx.ConnConfig) (problem, remedy st
 		return said, moreConnections(said, cfg), true
 	case cannotConnectNow, adminShutdown, crashShutdown:
 		return said, "wait until it has started", true
+	case queryCanceled:
+		if mend := shortTimeout(err, identifier(cfg.User)); mend != "" {
+			return said, printable(mend), false
+		}
 	case protocolViolation:
 		if strings.Contains(said, "unsupported startup parameter") {
 			return said, "take it out of the connection string, or add it to ignore_startup_parameters of the pooler", false
@@ -275,6 +279,8 @@ func Sentence(err error) string {
 	switch {
 	case server.Code == readOnlyTransaction:
 		text = ErrReadOnly.Error()
+	case shortTimeout(err, "…") != "":
+		text += ": " + shortTimeout(err, "…")
 	case isUndefined(server.Code) && strings.Contains(text, "fedsender."):
 		text += ": a part of schema fedsender was dropped or changed; run: sender migrate, which makes views again, and then: sender doctor"
 	case server.Hint != "":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -51,6 +52,15 @@ func IsTimeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err)
 }
 
+// shortTimeout is what to do where the server's own statement_timeout has ended a statement; empty: it was something else.
+func shortTimeout(err error, role string) string {
+	var server *pgconn.PgError
+	if !errors.As(err, &server) || server.Code != queryCanceled || !strings.Contains(server.Message, "statement timeout") {
+		return ""
+	}
+	return "statement_timeout of the server, the database or the role is too short: alter role " + role + " set statement_timeout = 0"
+}
+
 // IsLocked tells of an error that somebody else kept a lock for longer than a process waits for one: it can be tried again at
 // once.
 func IsLocked(err error) bool {
@@ -67,6 +77,9 @@ func ExplainTimeout(ctx context.Context, err error, cfg *pgx.ConnConfig) error {
 	}
 	if l, found := findLocker(ctx, cfg); found {
 		return fmt.Errorf("the database gave no answer in time: %s; %s", l.says(), l.mend())
+	}
+	if mend := shortTimeout(err, identifier(cfg.User)); mend != "" {
+		return errors.New("the database ended a statement: " + printable(mend))
 	}
 	return errors.New("the database gave no answer in time; see pg_stat_activity for what it waits for, and run: sender doctor")
 }
