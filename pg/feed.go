@@ -228,7 +228,7 @@ func (f *Feed) read(ctx context.Context) (r reading, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(`select horizon from fedsender.feed`).QueryRow(func(row pgx.Row) error { return row.Scan(&r.horizon) })
 	batch.Queue(`
-		select `+activityColumns+`, `+withoutText+`
+		select `+activityColumns+`
 		from fedsender.source_activity
 		where id > $1
 		order by id

@@ -115,7 +115,6 @@ func TestLemmySource_KnowsTheTransactionOfEachActivity(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, read, 1)
 		assert.Equal(t, xid, read[0].XID)
-		assert.Zero(t, read[0].ActorID)
 		assert.Empty(t, read[0].FollowersOf)
 		assert.True(t, read[0].AllInstances)
 	})

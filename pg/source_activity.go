@@ -8,18 +8,19 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// Activity is a row of fedsender.source_activity. KeyID and Body are empty where only the rest was asked for.
+// Activity is a row of fedsender.source_activity. What stands below XID is empty where only the rest was asked for.
 type Activity struct {
 	ID           int64
-	ActorID      int64
-	KeyID        string // overrides the actor's; with # in front: behind the id of the actor in Body; empty: the actor's own
 	PublishedAt  time.Time
 	Inboxes      []string
 	FollowersOf  []int64
 	AllInstances bool
 	XID          uint64 // the inserting transaction, for [Start.Older]
-	Body         string
-	Traceparent  string // W3C Trace Context, as the application wrote it; empty where only the rest was asked for
+
+	ActorID     int64
+	KeyID       string // overrides the actor's; with # in front: behind the id of the actor in Body; empty: the actor's own
+	Body        string
+	Traceparent string // W3C Trace Context, as the application wrote it
 }
 
 // activityColumns are those that decide whom an activity is for. What it costs a source to find out the rest, a million rows
@@ -28,27 +29,37 @@ type Activity struct {
 // Applications write these rows. A null in an array or a date that a time.Time can't be would be an error of the whole
 // read, of every row with it and for ever: nulls are passed over and dates are brought near. Nulls are looked for here: where
 // an array is an expression of the view's, each mention of it is planned and computed anew.
-var activityColumns = `id, actor_id, ` + near("published_at") + `, send_inboxes, send_followers_of, send_all_instances, xid`
+var activityColumns = `id, ` + near("published_at") + `, send_inboxes, send_followers_of, send_all_instances, xid`
 
 // activityText is the rest. It cuts what is too long to be sent, so that a body of any size costs no memory: 1 MiB is the
-// limit, and a character more tells that it was passed. withoutText stands in its place.
-const (
-	activityText = `coalesce(key_id, ''), left(body, 1048577), coalesce(left(traceparent, 128), '')`
-	withoutText  = `'', '', ''`
-)
+// limit, and a character more tells that it was passed. The id of the actor is among it because an adapter may have to compute
+// it, for more than all the other columns together.
+const activityText = `actor_id, coalesce(key_id, ''), left(body, 1048577), coalesce(left(traceparent, 128), '')`
 
+// scanActivity scans activityColumns.
 func scanActivity(row pgx.CollectableRow) (a Activity, err error) {
-	var inboxes pgtype.FlatArray[*string]
-	var followersOf pgtype.FlatArray[*int64]
-	err = row.Scan(&a.ID, &a.ActorID, &a.PublishedAt, &inboxes, &followersOf, &a.AllInstances, &a.XID, &a.KeyID, &a.Body, &a.Traceparent)
-	a.Inboxes, a.FollowersOf = withoutNulls(inboxes), withoutNulls(followersOf)
+	err = a.scan(row)
 	return a, err
 }
 
-// ReadRange returns the activities in (after, through], without keys and bodies, in the order of their ids, at most limit of them.
+// scanWhole scans activityColumns and activityText.
+func scanWhole(row pgx.CollectableRow) (a Activity, err error) {
+	err = a.scan(row, &a.ActorID, &a.KeyID, &a.Body, &a.Traceparent)
+	return a, err
+}
+
+func (a *Activity) scan(row pgx.CollectableRow, rest ...any) error {
+	var inboxes pgtype.FlatArray[*string]
+	var followersOf pgtype.FlatArray[*int64]
+	err := row.Scan(append([]any{&a.ID, &a.PublishedAt, &inboxes, &followersOf, &a.AllInstances, &a.XID}, rest...)...)
+	a.Inboxes, a.FollowersOf = withoutNulls(inboxes), withoutNulls(followersOf)
+	return err
+}
+
+// ReadRange returns the activities in (after, through], without actors, keys and bodies, in the order of their ids, at most limit of them.
 func ReadRange(ctx context.Context, q Querier, after, through int64, limit int) ([]Activity, error) {
 	rows, err := q.Query(ctx, `
-		select `+activityColumns+`, `+withoutText+`
+		select `+activityColumns+`
 		from fedsender.source_activity
 		where id > $1 and id <= $2
 		order by id
@@ -66,5 +77,5 @@ func ReadActivities(ctx context.Context, q Querier, ids []int64) ([]Activity, er
 		from fedsender.source_activity
 		where id = any ($1)
 		order by id`, ids)
-	return collect("read activities by id", rows, err, scanActivity)
+	return collect("read activities by id", rows, err, scanWhole)
 }
