@@ -16,6 +16,10 @@ const (
 	// runs on, and there is always a commit under way that leaves a gap.
 	crowdedPoll = 40 * time.Millisecond
 	crowdedAt   = 200
+	// throngedPoll is for more than throngedAt: each look brings hundreds of rows then, and what it costs by itself is still a
+	// tenth of what the rows cost.
+	throngedPoll = 100 * time.Millisecond
+	throngedAt   = 2000
 	// gapPoll is for gaps, most of which are commits that end within milliseconds.
 	gapPoll = 3 * time.Millisecond
 	// slowestGapPoll is for gaps of transactions that stay open: each read brings all that waits behind the gap, in vain.
@@ -198,6 +202,8 @@ func (h *head) pace(ctx context.Context, batch *pg.Batch, rung bool) (time.Durat
 	switch {
 	case batch.More:
 		return 0, nil
+	case h.crowded(now) && h.count >= throngedAt:
+		return max(throngedPoll, gapWait(h.feed.Stopped())), nil
 	case h.crowded(now):
 		return max(crowdedPoll, gapWait(h.feed.Stopped())), nil
 	case batch.Waiting:
