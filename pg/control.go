@@ -66,7 +66,7 @@ type Enqueuing struct {
 	AllInstances bool
 }
 
-// ErrEnqueued: there is an activity with that ap_id.
+// ErrEnqueued says that there is an activity with that ap_id.
 var ErrEnqueued = errors.New("there is an activity with this id already")
 
 // Enqueue inserts an activity and returns its id. Its error is ErrEnqueued, or the server's, such as that of an actor that is
