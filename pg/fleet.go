@@ -14,7 +14,7 @@ const errorShown = 160
 func Fleet(ctx context.Context, q Querier, limit int) ([]InstanceStatus, error) {
 	rows, err := q.Query(ctx, `
 		select domain, state, ids_behind, extract(epoch from lag)::float8, fail_count, coalesce(left(last_error, $2), ''),
-			coalesce(last_http_status, 0), next_retry_at, last_success_at, dead_letters, cursor_id, instance_id
+			coalesce(last_http_status, 0), next_retry_at, last_success_at, dead_letters, redeliveries, cursor_id, instance_id
 		from fedsender.instance_status
 		order by case when (select count(*) from fedsender.source_instance) > $1 then state = 'ok' end
 		limit $1`, limit, errorShown)
@@ -22,7 +22,7 @@ func Fleet(ctx context.Context, q Querier, limit int) ([]InstanceStatus, error) 
 		var retry, success *time.Time
 		var lag *float64
 		err = row.Scan(&s.Domain, &s.State, &s.IDsBehind, &lag, &s.FailCount, &s.LastError, &s.LastHTTPStatus,
-			&retry, &success, &s.DeadLetters, &s.CursorID, &s.ID)
+			&retry, &success, &s.DeadLetters, &s.Redeliveries, &s.CursorID, &s.ID)
 		s.NextRetryAt, s.LastSuccessAt = orZero(retry), orZero(success)
 		if lag != nil {
 			s.LagSeconds = *lag
@@ -74,7 +74,8 @@ func ProcessesWithoutLeases(ctx context.Context, q Querier) ([]NamedProcess, err
 type Queue struct {
 	HighestID, Horizon int64
 	DeadLetters        int64
-	Off                bool // federation is switched off as a whole
+	Redeliveries       int64 // dead letters that were retried and wait to be sent again
+	Off                bool  // federation is switched off as a whole
 }
 
 // ReadQueue reads it without looking at the instances.
@@ -82,7 +83,8 @@ func ReadQueue(ctx context.Context, q Querier) (r Queue, err error) {
 	err = q.QueryRow(ctx, `
 		select coalesce((select max(id) from fedsender.source_activity), 0),
 			coalesce((select horizon from fedsender.feed), 0),
-			(select count(*) from fedsender.dead_letter)`).Scan(&r.HighestID, &r.Horizon, &r.DeadLetters)
+			(select count(*) from fedsender.dead_letter),
+			(select count(*) from fedsender.redelivery)`).Scan(&r.HighestID, &r.Horizon, &r.DeadLetters, &r.Redeliveries)
 	if err != nil {
 		return r, wrap("read the state of the queue", err)
 	}

@@ -398,6 +398,9 @@ func TestLemmySource_IsControlledLikeAnyOther(t *testing.T) {
 		redeliveries, err := pg.ReadRedeliveries(ctx, conn, []int32{one, two})
 		require.NoError(t, err)
 		assert.Len(t, redeliveries, 2)
+		status, err := pg.InstanceStatusOf(ctx, conn, "one.example")
+		require.NoError(t, err)
+		assert.EqualValues(t, 1, status.Redeliveries)
 
 		_, err = pg.Enqueue(ctx, conn, pg.Enqueuing{APID: "x", Document: []byte(`{}`), ActorAPID: community.APID})
 		require.ErrorContains(t, err, "Lemmy writes its activities itself")
@@ -436,11 +439,16 @@ func TestLemmySource_PruneLeavesActivitiesAndSweepsAfterInstances(t *testing.T) 
 			  + (select count(*) from fedsender.instance_health) + (select count(*) from fedsender.instance_control) + (select count(*) from fedsender.redelivery)`
 		assert.Equal(t, 1203, value[int](t, conn, rows))
 
+		require.NoError(t, w.Exec(ctx, `delete from sent_activity`)) // as Lemmy does after a week
+		_, _, err = pg.Prune(ctx, conn, time.Hour)
+		require.NoError(t, err)
+		assert.Equal(t, 203, value[int](t, conn, rows), "a sender makes a dead letter of it, prune does not")
+
 		execute(t, conn, `delete from federation_queue_state`)
 		execute(t, conn, `delete from instance where id = $1`, one)
 		_, _, err = pg.Prune(ctx, conn, time.Hour)
 		require.NoError(t, err)
-		assert.Equal(t, 1100, value[int](t, conn, rows))
+		assert.Equal(t, 100, value[int](t, conn, rows))
 	})
 }
 

@@ -186,12 +186,51 @@ func TestSchema_DeadLettersAreTriedAgainOrDropped(t *testing.T) {
 	execute(t, conn, `select fedsender.retry_dead_letter(2)`)
 	redeliveries, err := pg.ReadRedeliveries(t.Context(), conn, []int32{1, 2})
 	require.NoError(t, err)
-	assert.ElementsMatch(t, []pg.Redelivery{{InstanceID: 1, ActivityID: 1}, {InstanceID: 2, ActivityID: 2}}, redeliveries)
+	assert.ElementsMatch(t, []pg.Redelivery{
+		{InstanceID: 1, ActivityID: 1, Inbox: "https://one.example/inbox"}, {InstanceID: 1, ActivityID: 1, Inbox: "https://one.example/b/inbox"},
+		{InstanceID: 2, ActivityID: 2},
+	}, redeliveries, "each inbox that could not take it, and no other")
 	assert.Equal(t, []string{"redelivery instance=1", "redelivery instance=1", "redelivery instance=2"}, changes(t, conn))
 
 	execute(t, conn, `select fedsender.retry_dead_letter(3)`)
 	assert.Equal(t, []int64{2, 3}, column[int64](t, conn, `select id from fedsender.activity order by id`)) // 1 is 3 now
 	assert.Zero(t, value[int](t, conn, `select count(*) from fedsender.dead_letter`))
+}
+
+func TestSchema_PruneKeepsWhatADeadLetterOrARedeliveryNeeds(t *testing.T) {
+	conn := withFollowers(t)
+	for range 4 {
+		execute(t, conn, insertOne)
+	}
+	execute(t, conn, `
+		update fedsender.activity set published_at = now() - interval '1 year';
+		update fedsender.queue_state set last_successful_id = 4;
+		insert into fedsender.dead_letter (activity_id, instance_id, inbox, reason)
+		values (1, 1, 'https://one.example/inbox', 'no'), (1, 1, 'https://one.example/b/inbox', 'no'), (3, 2, null, 'no');
+		select fedsender.retry_dead_letter(1), fedsender.retry_dead_letter(2)`)
+	_, deleted, err := pg.Prune(t.Context(), conn, time.Hour)
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, deleted)
+	assert.Equal(t, []int64{1, 3}, column[int64](t, conn, `select id from fedsender.activity order by id`))
+
+	status, err := pg.InstanceStatusOf(t.Context(), conn, "one.example")
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, status.Redeliveries)
+	assert.Zero(t, status.DeadLetters)
+	summary, err := pg.Summary(t.Context(), conn)
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, summary.Redeliveries)
+	trace, err := pg.TraceActivity(t.Context(), conn, value[string](t, conn, `select ap_id from fedsender.activity where id = 1`))
+	require.NoError(t, err)
+	require.NotEmpty(t, trace.Targets)
+	assert.Equal(t, "one.example", trace.Targets[0].Domain)
+	assert.False(t, trace.Targets[0].Settled)
+	assert.False(t, trace.Targets[0].AgainSince.IsZero())
+
+	execute(t, conn, `delete from fedsender.redelivery; select fedsender.drop_dead_letter(3)`)
+	_, deleted, err = pg.Prune(t.Context(), conn, time.Hour)
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, deleted, "settled, or given up for good")
 }
 
 func TestSchema_EnqueueIsAnInsert(t *testing.T) {

@@ -24,7 +24,8 @@ grant insert on fedsender.activity to outbox;`
 	operatorGrants = `grant usage on schema fedsender to operator;
 grant select on all tables in schema fedsender to operator;
 revoke select on fedsender.actor, fedsender.source_actor from operator; -- the private keys
-grant insert, update on fedsender.instance_control, fedsender.queue_state, fedsender.redelivery to operator;
+grant insert, update on fedsender.instance_control, fedsender.queue_state to operator;
+grant insert on fedsender.redelivery to operator;
 grant update on fedsender.instance_health, fedsender.autoscale_setting to operator;
 grant update (id, xid) on fedsender.activity to operator; -- retry_dead_letter
 grant delete on fedsender.instance_start, fedsender.dead_letter to operator;

@@ -22,6 +22,7 @@ type InstanceStatus struct {
 	LastSuccessAt  time.Time `json:"last_success_at,omitzero"`
 	Holder         string    `json:"holder,omitempty"`
 	DeadLetters    int64     `json:"dead_letters"`
+	Redeliveries   int64     `json:"redeliveries"`
 	CursorID       int64     `json:"cursor_id"`
 	ID             int32     `json:"instance_id"`
 }
@@ -47,7 +48,7 @@ func InstanceStatuses(ctx context.Context, q Querier, f InstanceStatusFilter) ([
 	}
 	rows, err := q.Query(ctx, `
 		select domain, state, ids_behind, extract(epoch from lag)::float8, fail_count, coalesce(last_error, ''),
-			coalesce(last_http_status, 0), next_retry_at, last_success_at, `+holder+`, dead_letters, cursor_id, instance_id
+			coalesce(last_http_status, 0), next_retry_at, last_success_at, `+holder+`, dead_letters, redeliveries, cursor_id, instance_id
 		from fedsender.instance_status
 		where ($1::text = '' or domain = lower($1::text))
 			and (not $2::boolean or state <> 'ok')
@@ -56,7 +57,7 @@ func InstanceStatuses(ctx context.Context, q Querier, f InstanceStatusFilter) ([
 	return collect("read the status of the instances", rows, err, func(row pgx.CollectableRow) (s InstanceStatus, err error) {
 		var retry, success *time.Time
 		err = row.Scan(&s.Domain, &s.State, &s.IDsBehind, &s.LagSeconds, &s.FailCount, &s.LastError, &s.LastHTTPStatus,
-			&retry, &success, &s.Holder, &s.DeadLetters, &s.CursorID, &s.ID)
+			&retry, &success, &s.Holder, &s.DeadLetters, &s.Redeliveries, &s.CursorID, &s.ID)
 		s.NextRetryAt, s.LastSuccessAt = orZero(retry), orZero(success)
 		return s, err
 	})
@@ -77,6 +78,7 @@ type QueueSummary struct {
 	IDsBehind        int64   `json:"ids_behind"`
 	OldestLagSeconds float64 `json:"oldest_lag_seconds"`
 	DeadLetters      int64   `json:"dead_letters"`
+	Redeliveries     int64   `json:"redeliveries"`
 	Processes        int64   `json:"processes"`
 }
 
@@ -84,9 +86,9 @@ type QueueSummary struct {
 func Summary(ctx context.Context, q Querier) (s QueueSummary, err error) {
 	err = q.QueryRow(ctx, `
 		select instances, ok, lagging, failing, paused, dead, blocked, activities, highest_id, horizon, ids_behind,
-			extract(epoch from oldest_lag)::float8, dead_letters, processes
+			extract(epoch from oldest_lag)::float8, dead_letters, redeliveries, processes
 		from fedsender.queue_summary`).Scan(&s.Instances, &s.OK, &s.Lagging, &s.Failing, &s.Paused, &s.Dead, &s.Blocked,
-		&s.Activities, &s.HighestID, &s.Horizon, &s.IDsBehind, &s.OldestLagSeconds, &s.DeadLetters, &s.Processes)
+		&s.Activities, &s.HighestID, &s.Horizon, &s.IDsBehind, &s.OldestLagSeconds, &s.DeadLetters, &s.Redeliveries, &s.Processes)
 	return s, wrap("read the summary of the queue", err)
 }
 
@@ -166,6 +168,7 @@ type TraceTarget struct {
 	LastError   string    `json:"last_error,omitempty"`
 	NextRetryAt time.Time `json:"next_retry_at,omitzero"`
 	Holder      string    `json:"holder,omitempty"`
+	AgainSince  time.Time `json:"again_since,omitzero"` // since when it waits to be sent again, as a dead letter that was retried
 }
 
 // inboxDomain is the domain of an inbox u as instances are named: lower case, without the scheme's own port.
@@ -218,20 +221,26 @@ func traceTargets(ctx context.Context, q Querier, id int64) ([]TraceTarget, erro
 			from activity a
 			cross join unnest(a.send_inboxes) as u
 			join fedsender.source_instance i on i.domain = `+inboxDomain+`
+			union
+			select r.instance_id from fedsender.redelivery r where r.activity_id = $1::bigint
 		)
 		select s.domain,
 			coalesce($1::bigint <= q.last_successful_id
 				or $1::bigint <= q.ahead_id and not exists (
-					select from jsonb_array_elements(q.held) as h where (h ->> 'id')::bigint = $1::bigint), false) as settled,
-			s.state, greatest($1::bigint - q.last_successful_id - 1, 0), s.fail_count, coalesce(s.last_error, ''), s.next_retry_at, coalesce(s.holder, '')
+					select from jsonb_array_elements(q.held) as h where (h ->> 'id')::bigint = $1::bigint), false) and e.since is null as settled,
+			s.state, greatest($1::bigint - q.last_successful_id - 1, 0), s.fail_count, coalesce(s.last_error, ''), s.next_retry_at, coalesce(s.holder, ''),
+			`+near("e.since")+`
 		from target t
 		join fedsender.instance_status s on s.instance_id = t.id
 		left join fedsender.source_queue_state q on q.instance_id = t.id
+		cross join lateral (
+			select min(r.requested_at) as since from fedsender.redelivery r where r.activity_id = $1::bigint and r.instance_id = t.id
+		) e
 		order by settled, `+troubleOrder, id)
 	return collect("find whom the activity is for", rows, err, func(row pgx.CollectableRow) (t TraceTarget, err error) {
-		var retry *time.Time
-		err = row.Scan(&t.Domain, &t.Settled, &t.State, &t.IDsBefore, &t.FailCount, &t.LastError, &retry, &t.Holder)
-		t.NextRetryAt = orZero(retry)
+		var retry, again *time.Time
+		err = row.Scan(&t.Domain, &t.Settled, &t.State, &t.IDsBefore, &t.FailCount, &t.LastError, &retry, &t.Holder, &again)
+		t.NextRetryAt, t.AgainSince = orZero(retry), orZero(again)
 		return t, err
 	})
 }

@@ -52,7 +52,7 @@ type Config struct {
 	ConnectTo             string         `env:"SENDER_CONNECT_TO" unit:"HOST:PORT" usage:"make every connection to there, names and TLS SNI unchanged, for tests"`
 	CAFile                string         `env:"SENDER_CA_FILE" unit:"PEM file" usage:"certificates that are trusted besides the system's"`
 	UserAgent             string         `env:"SENDER_USER_AGENT" default:"fedsender (+URL)" unit:"text" usage:"the User-Agent of the deliveries; best with your server's URL in it"`
-	Retention             time.Duration  `env:"SENDER_RETENTION" envDefault:"0" unit:"duration" usage:"delete settled activities that are older; 0: keep them"`
+	Retention             time.Duration  `env:"SENDER_RETENTION" envDefault:"0" unit:"duration" usage:"delete settled activities that are older and no dead letter's; 0: keep them"`
 
 	SendTraceparent  bool `env:"SENDER_SEND_TRACEPARENT" envDefault:"false" unit:"true|false" usage:"deliveries whose trace is kept carry the header traceparent, for receivers of your own"`
 	MetricsInstances int  `env:"SENDER_METRICS_INSTANCES" envDefault:"0" unit:"instances" usage:"that /metrics names, those that are behind the longest and those that fail most; 0: none"`

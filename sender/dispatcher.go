@@ -93,7 +93,6 @@ func (d *dispatcher) begin(ctx context.Context) {
 func (d *dispatcher) reset() {
 	d.mu.Lock()
 	d.voidLetters(func(id int32) bool { return id != 0 })
-	d.unsaved.Redelivered = nil
 	for _, s := range d.slots {
 		d.drop(s)
 	}
@@ -131,10 +130,11 @@ func (d *dispatcher) drop(s *slot) {
 	d.endIdle(s)
 }
 
-// voidLetters drops letters of instances that were not saved with a cursor that passes them: who holds them next begins
-// with what the database has.
+// voidLetters drops letters of instances that were not saved with a cursor that passes them, and with them which redeliveries
+// are settled, some of them by such a letter: who holds them next begins with what the database has.
 func (d *dispatcher) voidLetters(void func(instanceID int32) bool) {
 	d.unsaved.Letters = slices.DeleteFunc(d.unsaved.Letters, func(l pg.Letter) bool { return void(l.InstanceID) })
+	d.unsaved.Redelivered = slices.DeleteFunc(d.unsaved.Redelivered, func(r pg.Redelivery) bool { return void(r.InstanceID) })
 }
 
 // fallBehind leaves the slot to the catch-up, at the position that it has.

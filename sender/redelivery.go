@@ -18,11 +18,11 @@ func (e *engine) redeliver(ctx context.Context, ids []int32) error {
 	if err != nil || len(wanted) == 0 {
 		return err
 	}
-	jobs, gone, err := e.redeliveryJobs(ctx, wanted)
+	jobs, letters, err := e.redeliveryJobs(ctx, wanted)
 	if err != nil {
 		return err
 	}
-	e.dispatcher.offerRedeliveries(wanted, jobs, gone, saves)
+	e.dispatcher.offerRedeliveries(wanted, jobs, letters, saves)
 	return nil
 }
 
@@ -40,36 +40,47 @@ func (e *engine) redeliverMore(ctx context.Context) {
 	}
 }
 
-// redeliveryJobs makes the jobs of those that can be tried; gone are those whose activity or targets are no more.
-func (e *engine) redeliveryJobs(ctx context.Context, wanted []pg.Redelivery) (jobs map[pg.Redelivery]worker.Job, gone []pg.Redelivery, err error) {
+// redeliveryJobs makes the jobs of those that can be tried; the others become dead letters again.
+func (e *engine) redeliveryJobs(ctx context.Context, wanted []pg.Redelivery) (jobs map[pg.Redelivery]worker.Job, letters map[pg.Redelivery]pg.Letter, err error) {
 	byActivity := map[int64][]pg.Redelivery{}
 	var ids []int64
 	for _, r := range wanted {
 		byActivity[r.ActivityID] = append(byActivity[r.ActivityID], r)
 		ids = append(ids, r.ActivityID)
 	}
-	jobs = map[pg.Redelivery]worker.Job{}
+	jobs, letters = map[pg.Redelivery]worker.Job{}, map[pg.Redelivery]pg.Letter{}
 	err = e.eachActivity(ctx, ids, func(row *pg.Activity, activity *worker.Activity, reason string) {
-		if reason != "" {
-			e.dispatcher.addLetter(row.ID, "", reason)
-			return
-		}
 		for _, r := range byActivity[row.ID] {
 			inboxes := []worker.Inbox{{URL: r.Inbox}}
 			if r.Inbox == "" {
 				inboxes = e.inboxes(row, r.InstanceID)
 			}
-			if len(inboxes) > 0 {
+			switch {
+			case reason != "":
+				letter := letterAgain(r, reason)
+				if r.Inbox == "" { // thousands of redeliveries may have been made of one letter: it is one again
+					letter.InstanceID = 0
+				}
+				letters[r] = letter
+			case len(inboxes) == 0:
+				letters[r] = letterAgain(r, "it was to be sent again, but has no inbox there any more")
+			default:
 				jobs[r] = worker.Job{Activity: activity, Inboxes: inboxes, Redelivery: true}
 			}
 		}
 	})
 	for _, r := range wanted {
-		if _, ok := jobs[r]; !ok {
-			gone = append(gone, r)
+		if _, ok := jobs[r]; !ok && letters[r].Reason == "" {
+			letters[r] = letterAgain(r, "it was to be sent again, but the activity was deleted before")
 		}
 	}
-	return jobs, gone, err
+	return jobs, letters, err
+}
+
+// letterAgain is of a redelivery that can't be tried.
+func letterAgain(r pg.Redelivery, reason string) pg.Letter {
+	now := clock()
+	return pg.Letter{ActivityID: r.ActivityID, InstanceID: r.InstanceID, Inbox: r.Inbox, Reason: reason, FirstAt: now, LastAt: now}
 }
 
 // beginRedelivery returns those of the instances that are held and, for offerRedeliveries, the state of the saves.
@@ -84,9 +95,9 @@ func (d *dispatcher) beginRedelivery(ids []int32) (held []int32, saves int) {
 	return held, d.redelivered
 }
 
-// offerRedeliveries gives jobs to the workers and has the rows of those that are gone deleted. Where a save deleted rows
+// offerRedeliveries gives jobs to the workers and has the others' rows replaced by letters in one save. Where a save deleted rows
 // since beginRedelivery, some that were read may be settled: they are read again.
-func (d *dispatcher) offerRedeliveries(wanted []pg.Redelivery, jobs map[pg.Redelivery]worker.Job, gone []pg.Redelivery, saves int) {
+func (d *dispatcher) offerRedeliveries(wanted []pg.Redelivery, jobs map[pg.Redelivery]worker.Job, letters map[pg.Redelivery]pg.Letter, saves int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := clock()
@@ -100,23 +111,31 @@ func (d *dispatcher) offerRedeliveries(wanted []pg.Redelivery, jobs map[pg.Redel
 		job, ok := jobs[r]
 		row, known := s.redelivering[r.ActivityID]
 		switch {
-		case known && row == r || !ok:
-		case known || saves != d.redelivered || s.worker.RedeliveryRoom(now) == 0:
+		case known && row == r:
+		case known || saves != d.redelivered || ok && s.worker.RedeliveryRoom(now) == 0:
 			d.redeliveries[s.id] = s
-		default:
+		case ok:
 			s.worker.Offer(job)
-			if s.redelivering == nil {
-				s.redelivering = map[int64]pg.Redelivery{}
-			}
-			s.redelivering[r.ActivityID] = r
+			s.redeliver(r)
 			d.look(s, now)
+		default:
+			s.redeliver(r)
+			d.unsaved.Letters = append(d.unsaved.Letters, letters[r])
+			d.unsaved.Redelivered = append(d.unsaved.Redelivered, r)
 		}
 		if count[s.id] == pg.MaxRedeliveries {
 			d.redeliveries[s.id] = s
 		}
 	}
-	d.unsaved.Redelivered = append(d.unsaved.Redelivered, gone...)
 	d.dispatch()
+}
+
+// redeliver notes what is to be settled and is in the database until that is saved.
+func (s *slot) redeliver(r pg.Redelivery) {
+	if s.redelivering == nil {
+		s.redelivering = map[int64]pg.Redelivery{}
+	}
+	s.redelivering[r.ActivityID] = r
 }
 
 // wantRedeliveries has redeliverMore look whether the instances have any.

@@ -43,7 +43,7 @@ type slot struct {
 	cancel   context.CancelFunc
 	handover *handover // is told when nothing is in flight any more
 
-	redelivering map[int64]pg.Redelivery // by activity: what the worker was offered and is still in the database
+	redelivering map[int64]pg.Redelivery // by activity: what the worker was offered, or can not be, and is still in the database
 
 	savedCursor  int64     // as the database has it
 	savedVersion uint64    // of the worker's state

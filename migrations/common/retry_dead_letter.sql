@@ -35,7 +35,7 @@ begin
   insert into fedsender.redelivery (instance_id, activity_id, inbox)
   select u.id, v.activity_id, coalesce(v.inbox, '')
   from unnest(v_instances) as u(id)
-  on conflict (instance_id, activity_id) do update set inbox = '';
+  on conflict do nothing;
   perform fedsender.log_change('redelivery', null, u.id) from unnest(v_instances) as u(id);
 end
 $$;

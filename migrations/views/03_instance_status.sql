@@ -76,7 +76,8 @@ select i.domain,
   end as holder,
   coalesce(d.number, 0) as dead_letters,
   i.id as instance_id, coalesce(i.last_successful_id, 0) as cursor_id, i.last_http_status, i.last_error_at,
-  greatest(i.last_seen_at, i.last_success_at) as alive_at
+  greatest(i.last_seen_at, i.last_success_at) as alive_at,
+  coalesce(e.number, 0) as redeliveries
 from instance i
 cross join head h
 cross join rule r
@@ -91,7 +92,10 @@ left join (
 ) p on p.instance_id = i.id
 left join (
   select instance_id, count(*) as number from fedsender.dead_letter group by instance_id
-) d on d.instance_id = i.id;
+) d on d.instance_id = i.id
+left join (
+  select instance_id, count(*) as number from fedsender.redelivery group by instance_id
+) e on e.instance_id = i.id;
 comment on view fedsender.instance_status is 'Where each instance stands. Calls held_leases() if holder is asked for.';
 comment on column fedsender.instance_status.domain is 'The instance.';
 comment on column fedsender.instance_status.state is 'The first that holds: blocked (by domain_allow or domain_block), paused (instance_control), dead (its shared inbox is gone, or source.dead_after_failures tries in a row failed, 20 of them for native, and it gave no sign of life for 3 days), failing (fail_count > 0, and no success since the last failure), lagging (lag over 2 minutes), ok.';
@@ -108,6 +112,7 @@ comment on column fedsender.instance_status.cursor_id is 'Every activity up to t
 comment on column fedsender.instance_status.last_http_status is 'Of last_error; null: there was no answer.';
 comment on column fedsender.instance_status.last_error_at is 'When last_error was.';
 comment on column fedsender.instance_status.alive_at is 'Its last sign of life; null: none but its row.';
+comment on column fedsender.instance_status.redeliveries is 'Dead letters that were retried and wait to be sent again, its rows in redelivery.';
 
 ---- create above / drop below ----
 

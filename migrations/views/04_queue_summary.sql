@@ -16,7 +16,8 @@ select i.number as instances, i.ok, i.lagging, i.failing, i.paused, i.dead, i.bl
   i.ids_behind, i.oldest_lag,
   (select count(*) from fedsender.dead_letter) as dead_letters,
   (select count(distinct p.id) from pg_stat_activity s
-   join fedsender.process p on s.application_name like 'fedsender:%' and p.id = split_part(s.application_name, ':', 2)) as processes
+   join fedsender.process p on s.application_name like 'fedsender:%' and p.id = split_part(s.application_name, ':', 2)) as processes,
+  (select count(*) from fedsender.redelivery) as redeliveries
 from instances i,
   (select coalesce(s.highest - s.lowest + 1, 0) as number, coalesce(s.highest, 0) as highest_id from {{ if index . "reads_by_functions" }}fedsender.shown_ids(){{ else }}({{ template "common/shown_ids.sql" . }}){{ end }} s) a;
 comment on view fedsender.queue_summary is 'The whole queue in one row. Does not read pg_locks.';
@@ -34,6 +35,7 @@ comment on column fedsender.queue_summary.ids_behind is 'Summed over the instanc
 comment on column fedsender.queue_summary.oldest_lag is 'The longest lag of those that are ok or lagging.';
 comment on column fedsender.queue_summary.dead_letters is 'Rows in dead_letter.';
 comment on column fedsender.queue_summary.processes is 'Processes that live.';
+comment on column fedsender.queue_summary.redeliveries is 'Dead letters that were retried and wait to be sent again.';
 
 ---- create above / drop below ----
 

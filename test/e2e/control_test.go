@@ -300,7 +300,11 @@ func TestDeadLetter_IsSentAgainWhenTheOperatorSaysSo(t *testing.T) {
 	s.Fedi.Instance(a).SetAnswer(fediverse.OK)
 	second := s.post()
 	s.arrived(a, second)
+	s.exec(`select fedsender.pause($1)`, a)
 	s.exec(`select fedsender.retry_dead_letter(id) from fedsender.dead_letter`)
+	s.exec(`update fedsender.activity set published_at = now() - interval '1 day'`)
+	s.eventually("what nobody needs is pruned", `select deleted = 1 from fedsender.prune('1 hour')`)
+	s.exec(`select fedsender.resume($1)`, a)
 	s.arrived(a, first, second)
 	s.eventually("nothing is left to do", `
 		select not exists (select from fedsender.dead_letter) and not exists (select from fedsender.redelivery)`)

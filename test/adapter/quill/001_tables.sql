@@ -14,8 +14,11 @@
 
 {{ template "common/history.sql" . }}
 
+{{ template "common/redelivery.sql" . }}
+
 ---- create above / drop below ----
 
+{{ template "drop common/redelivery.sql" . }}
 {{ template "drop common/history.sql" . }}
 {{ template "drop common/sweep.sql" . }}
 {{ template "drop common/autoscale.sql" . }}

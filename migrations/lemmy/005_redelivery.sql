@@ -1,0 +1,5 @@
+{{ template "common/redelivery.sql" . }}
+
+---- create above / drop below ----
+
+{{ template "drop common/redelivery.sql" . }}
