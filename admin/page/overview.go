@@ -84,6 +84,9 @@ func (s *Snapshot) verdicts() (all []verdict) {
 	if n := s.Queue.DeadLetters; n > 0 {
 		say("warn", plural(n, "delivery was", "deliveries were")+" given up.", "/dead-letters", "Read them")
 	}
+	if n := s.Queue.Redeliveries; n > 0 {
+		say("warn", plural(n, "dead letter that was retried waits", "dead letters that were retried wait")+" to be sent again.", "", "")
+	}
 	if len(all) == 0 {
 		say("ok", "All is well: "+plural(int64(s.States["ok"]), "instance takes", "instances take")+" deliveries and none waits for long.", "", "")
 	}

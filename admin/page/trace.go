@@ -28,7 +28,7 @@ type tracing struct {
 // traceRow is one instance that should have it.
 type traceRow struct {
 	pg.TraceTarget
-	Has    string // settled, given up, or waits
+	Has    string // settled, given up, sent again, or waits
 	Letter *pg.DeadLetter
 }
 
@@ -80,6 +80,9 @@ func (t *tracing) fill() {
 			t.Settled++
 		default:
 			waiting[target.State]++
+			if !target.AgainSince.IsZero() {
+				row.Has = "sent again"
+			}
 		}
 		if len(t.Rows) < targetsShown {
 			t.Rows = append(t.Rows, row)

@@ -31,6 +31,11 @@ func (i *Instance) Sentences(now time.Time, duration func(time.Duration) string)
 	if i.GoneCount > 0 && !i.Detail.Gone {
 		say("Its shared inbox answered %s within a day that it is gone; three make it dead.", times(i.GoneCount))
 	}
+	if i.Redeliveries == 1 {
+		say("1 activity is sent again (a dead letter that was retried).")
+	} else if i.Redeliveries > 1 {
+		say("%d activities are sent again (dead letters that were retried).", i.Redeliveries)
+	}
 	if i.State == "lagging" && i.Detail.MaxInFlight > 0 {
 		say("An operator lets it get at most %d at one time.", i.Detail.MaxInFlight)
 	}

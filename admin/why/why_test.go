@@ -34,6 +34,7 @@ func TestSentences_SayTheStateFirstThenWhatElseHoldsUp(t *testing.T) {
 		"failing":         {Instance{InstanceStatus: pg.InstanceStatus{State: "failing", Holder: "one", FailCount: 1, NextRetryAt: later}}, []string{"1 try in a row failed. It is tried again in 1m30s"}},
 		"failing, due":    {Instance{InstanceStatus: status("failing"), GoneCount: 1}, []string{"5 tries in a row failed. It is due", "answered once within a day"}},
 		"lagging":         {Instance{InstanceStatus: status("lagging"), Detail: pg.InstanceDetail{MaxInFlight: 2, NotBefore: later}}, []string{"up to 5m0s old", "asked for a pause", "at most 2"}},
+		"sent again":      {Instance{InstanceStatus: pg.InstanceStatus{State: "ok", Holder: "one", Redeliveries: 2}}, []string{"It takes what", "2 activities are sent again"}},
 		"not held":        {Instance{InstanceStatus: nobody("ok")}, []string{"It takes what", "No process delivers"}},
 		"hung":            {Instance{InstanceStatus: status("ok"), Silent: time.Minute}, []string{"It takes what", "silent for 1m0s"}},
 		"stranger":        {Instance{InstanceStatus: status("ok"), Stranger: true}, []string{"It takes what", "no sender (one)"}},

@@ -153,7 +153,11 @@ func (r *domainReport) write(w io.Writer, l look, now time.Time) error {
 	}
 	line("last error", lastError, "")
 	line("delivered by", orDash(r.Holder), "")
-	line("dead letters", count(r.DeadLetters), "")
+	letters := count(r.DeadLetters)
+	if r.Redeliveries > 0 {
+		letters += "; sent again: " + count(r.Redeliveries)
+	}
+	line("dead letters", letters, "")
 	return nil
 }
 

@@ -113,8 +113,12 @@ func printSummary(w io.Writer, l look, r statusReport) {
 	if without := s.Instances - r.Held; without > 0 && len(r.Processes) > 0 {
 		lines = append(lines, fmt.Sprintf("held: %s of %s; nobody delivers to the other %s at this moment", count(r.Held), plural(s.Instances, "instance"), count(without)))
 	}
+	letters := plural(s.DeadLetters, "dead letter")
+	if s.Redeliveries > 0 {
+		letters += fmt.Sprintf(", %s retried and not yet sent", count(s.Redeliveries))
+	}
 	lines = append(lines, fmt.Sprintf("queue: highest id %s, read up to %s; oldest lag of an instance that takes deliveries %s; %s",
-		count(s.HighestID), count(s.Horizon), short(seconds(s.OldestLagSeconds)), plural(s.DeadLetters, "dead letter")))
+		count(s.HighestID), count(s.Horizon), short(seconds(s.OldestLagSeconds)), letters))
 	for _, line := range lines {
 		for _, part := range wrap(line, l.width) {
 			fmt.Fprintln(w, part)

@@ -95,6 +95,8 @@ func (a *app) printTargets(t pg.Trace, now time.Time, all bool) error {
 			switch {
 			case isDead:
 				list.row([]string{target.Domain, "given up", shorten(letter.Reason, 100)}, "", red)
+			case !target.AgainSince.IsZero():
+				list.row([]string{target.Domain, "no", whyAgain(target, now)}, "", yellow)
 			case target.Settled:
 				list.row([]string{target.Domain, "settled", ""}, "", green)
 			default:
@@ -112,6 +114,11 @@ func (a *app) printTargets(t pg.Trace, now time.Time, all bool) error {
 		fmt.Fprintf(a.out, "no instance yet for the inbox %s\n", shorten(inbox, 200))
 	}
 	return nil
+}
+
+// whyAgain is why an instance waits for a dead letter that was retried.
+func whyAgain(t pg.TraceTarget, now time.Time) string {
+	return "is sent again: waiting since " + ago(t.AgainSince, now) + "; " + whyNot(t, now)
 }
 
 // whyNot is why an instance waits.

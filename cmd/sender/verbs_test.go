@@ -306,6 +306,10 @@ func TestTrace_SaysWhoHasItAndWhoWaitsWhy(t *testing.T) {
 
 	execute(t, conn, `update fedsender.instance_health set ahead_id = 5, held = '[{"id": 2}]' where instance_id = 1`)
 	runProgram(t, environment, "trace", "https://here.example/a/1").requireDone(t, "for 2 of 3 instances")
+	execute(t, conn, `insert into fedsender.redelivery (instance_id, activity_id, inbox) values (2, 1, 'https://frog.example/inbox')`)
+	runProgram(t, environment, "trace", "https://here.example/a/1").requireDone(t, "for 1 of 3 instances", "is sent again: waiting since")
+	runProgram(t, environment, "status", "frog.example").requireDone(t, "1 activity is sent again", "sent again: 1")
+	runProgram(t, environment, "status").requireDone(t, "1 retried and not yet sent")
 	runProgram(t, environment, "trace", "https://here.example/a/9").requireOneLine(t, 1, "there is no activity with the id https://here.example/a/9")
 }
 
