@@ -109,7 +109,7 @@ func TestLemmy_ItsOwnSenderBesideThisOneStopsTheInstance(t *testing.T) {
 				l.dispatcher.change([]int32{l.remote}, func(s *slot, _ time.Time) { settled = s.worker.Cursor() >= id })
 				return settled
 			})
-			l.exec(`update federation_queue_state set last_successful_id = $1`, id)
+			l.exec(`update public.federation_queue_state set last_successful_id = $1`, id)
 			l.saved()
 			var state, says string
 			l.scan(&state, `select state from fedsender.instance_status where domain = 'remote.example'`)
