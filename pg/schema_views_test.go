@@ -78,7 +78,17 @@ func TestViews_StateIsTheFirstThatHolds(t *testing.T) {
 	assert.EqualValues(t, 2, summary.Dead)
 	assert.EqualValues(t, 11, summary.Activities)
 	assert.InDelta(t, 6000, summary.OldestLagSeconds, 60)
+	assert.EqualValues(t, 1, summary.Throttled)
 	assert.Len(t, column[string](t, conn, `select domain from fedsender.retry_schedule`), 10)
+
+	execute(t, conn, `
+		insert into fedsender.instance_health (instance_id, not_before) select id, now() + interval '1 hour' from fedsender.instance
+		on conflict (instance_id) do update set not_before = excluded.not_before`)
+	summary, err = pg.Summary(t.Context(), conn)
+	require.NoError(t, err)
+	assert.Zero(t, summary.OldestLagSeconds, "all asked for a pause")
+	assert.Positive(t, summary.Lagging)
+	assert.GreaterOrEqual(t, summary.Throttled, summary.Lagging)
 
 	execute(t, conn, `insert into fedsender.domain_allow (domain) values ('N19.example')`) // shadows the block
 	assert.Equal(t, []string{"n19.example"}, column[string](t, conn, `select domain from fedsender.instance_status where state <> 'blocked'`))

@@ -27,6 +27,20 @@ type InstanceStatus struct {
 	ID             int32     `json:"instance_id"`
 }
 
+// Throttled is how much of the pause is left that an instance which does not fail asked for (429, or 503 with Retry-After);
+// 0: none.
+func (s *InstanceStatus) Throttled(now time.Time) time.Duration {
+	return throttled(s.State, s.NextRetryAt, now)
+}
+
+// throttled: an instance that is ok or lagging is told to be tried again for no other reason.
+func throttled(state string, nextRetryAt, now time.Time) time.Duration {
+	if state != "ok" && state != "lagging" || nextRetryAt.IsZero() {
+		return 0
+	}
+	return max(0, nextRetryAt.Sub(now))
+}
+
 // troubleOrder puts first what a person should look at first.
 const troubleOrder = `array_position(array['failing', 'lagging', 'dead', 'paused', 'blocked', 'ok'], state), ids_behind desc, domain`
 
@@ -80,15 +94,16 @@ type QueueSummary struct {
 	DeadLetters      int64   `json:"dead_letters"`
 	Redeliveries     int64   `json:"redeliveries"`
 	Processes        int64   `json:"processes"`
+	Throttled        int64   `json:"throttled"`
 }
 
 // Summary reads the whole queue in one row.
 func Summary(ctx context.Context, q Querier) (s QueueSummary, err error) {
 	err = q.QueryRow(ctx, `
 		select instances, ok, lagging, failing, paused, dead, blocked, activities, highest_id, horizon, ids_behind,
-			extract(epoch from oldest_lag)::float8, dead_letters, redeliveries, processes
+			extract(epoch from oldest_lag)::float8, dead_letters, redeliveries, processes, throttled
 		from fedsender.queue_summary`).Scan(&s.Instances, &s.OK, &s.Lagging, &s.Failing, &s.Paused, &s.Dead, &s.Blocked,
-		&s.Activities, &s.HighestID, &s.Horizon, &s.IDsBehind, &s.OldestLagSeconds, &s.DeadLetters, &s.Redeliveries, &s.Processes)
+		&s.Activities, &s.HighestID, &s.Horizon, &s.IDsBehind, &s.OldestLagSeconds, &s.DeadLetters, &s.Redeliveries, &s.Processes, &s.Throttled)
 	return s, wrap("read the summary of the queue", err)
 }
 
@@ -169,6 +184,11 @@ type TraceTarget struct {
 	NextRetryAt time.Time `json:"next_retry_at,omitzero"`
 	Holder      string    `json:"holder,omitempty"`
 	AgainSince  time.Time `json:"again_since,omitzero"` // since when it waits to be sent again, as a dead letter that was retried
+}
+
+// Throttled is as [InstanceStatus.Throttled].
+func (t *TraceTarget) Throttled(now time.Time) time.Duration {
+	return throttled(t.State, t.NextRetryAt, now)
 }
 
 // inboxDomain is the domain of an inbox u as instances are named: lower case, without the scheme's own port.

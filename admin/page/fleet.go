@@ -29,7 +29,8 @@ type Snapshot struct {
 	Cut       bool                // there are more
 	States    map[string]int
 	IDsBehind int64         // of those that are delivered to
-	Lag       time.Duration // the longest of those that are ok or lagging
+	Lag       time.Duration // the longest of those that are ok or lagging and have not asked for a pause
+	Throttled int           // lagging instances that have asked for a pause
 	Unheld    int           // that should be held
 	Queue     pg.Queue
 	Processes []pg.NamedProcess
@@ -106,7 +107,7 @@ func (s *Snapshot) readHolders(ctx context.Context, q pg.Querier) error {
 
 // sum makes what is counted, and the order.
 func (s *Snapshot) sum() {
-	s.States, s.IDsBehind, s.Lag, s.Unheld = make(map[string]int, len(states)), 0, 0, 0
+	s.States, s.IDsBehind, s.Lag, s.Throttled, s.Unheld = make(map[string]int, len(states)), 0, 0, 0, 0
 	s.Instances = slices.Clone(s.Instances) // of the last snapshot if there was no fresh one
 	for i := range s.Instances {
 		one := &s.Instances[i]
@@ -114,7 +115,12 @@ func (s *Snapshot) sum() {
 		s.States[one.State]++
 		switch one.State {
 		case "ok", "lagging":
-			s.Lag = max(s.Lag, seconds(one.LagSeconds))
+			switch throttled := one.Throttled(s.At) > 0; {
+			case !throttled:
+				s.Lag = max(s.Lag, seconds(one.LagSeconds))
+			case one.State == "lagging":
+				s.Throttled++
+			}
 			s.IDsBehind += one.IDsBehind
 		case "failing":
 			s.IDsBehind += one.IDsBehind

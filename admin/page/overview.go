@@ -75,7 +75,10 @@ func (s *Snapshot) verdicts() (all []verdict) {
 	if s.Unheld > 0 && len(s.Processes) > 0 {
 		say("warn", plural(int64(s.Unheld), "instance is", "instances are")+" held by no process at this moment.", "/processes", "Who holds how many")
 	}
-	if n := s.States["lagging"]; n > 0 {
+	if s.Throttled > 0 {
+		say("warn", plural(int64(s.Throttled), "instance", "instances")+" asked for a pause (429, or 503 with Retry-After) and will get what waits when it is over.", "/instances?state=lagging", "Which")
+	}
+	if n := s.States["lagging"] - s.Throttled; n > 0 {
 		say("warn", plural(int64(n), "instance takes", "instances take")+" deliveries but lag behind.", "/instances?state=lagging", "Which")
 	}
 	if n := s.States["failing"]; n > 0 {

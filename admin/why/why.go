@@ -22,11 +22,12 @@ type Instance struct {
 func (i *Instance) Sentences(now time.Time, duration func(time.Duration) string) []string {
 	why := []string{i.state(now, duration)}
 	say := func(format string, args ...any) { why = append(why, fmt.Sprintf(format, args...)) }
-	if i.State == "ok" && i.LastError != "" && i.Detail.LastErrorAt.After(i.LastSuccessAt) {
+	left := max(i.Throttled(now), i.Detail.NotBefore.Sub(now))
+	if left <= 0 && i.State == "ok" && i.LastError != "" && i.Detail.LastErrorAt.After(i.LastSuccessAt) {
 		say("Its last answer was no success, but holds nothing up: what it was for is tried a few times, then given up.")
 	}
-	if left := i.Detail.NotBefore.Sub(now); left > 0 {
-		say("It has asked for a pause (429, or 503 with Retry-After): nothing is sent to it for %s more.", duration(left))
+	if left > 0 {
+		say("It has asked for a pause (429, or 503 with Retry-After): nothing is sent to it for %s more, and what waits for it is kept.", duration(left))
 	}
 	if i.GoneCount > 0 && !i.Detail.Gone {
 		say("Its shared inbox answered %s within a day that it is gone; three make it dead.", times(i.GoneCount))
@@ -75,8 +76,14 @@ func (i *Instance) state(now time.Time, duration func(time.Duration) string) str
 		}
 		return fmt.Sprintf("%s in a row failed. %s each further failure makes the wait a quarter longer, up to a day.", tries(i.FailCount), next)
 	case "lagging":
-		return fmt.Sprintf("It does not fail, but what waits for it is up to %s old: more is published for it than it takes, or its deliveries are slow.",
-			duration(time.Duration(i.LagSeconds*float64(time.Second))))
+		because := ": more is published for it than it takes, or its deliveries are slow."
+		if i.Throttled(now) > 0 {
+			because = "."
+		}
+		return fmt.Sprintf("It does not fail, but what waits for it is up to %s old%s", duration(time.Duration(i.LagSeconds*float64(time.Second))), because)
+	}
+	if i.Throttled(now) > 0 {
+		return "It does not fail."
 	}
 	if i.IDsBehind > 0 {
 		return "It takes what is sent to it. The ids that it is behind are on their way, or for others."

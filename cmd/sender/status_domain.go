@@ -79,6 +79,10 @@ func activities(n int64) string {
 // advise fills in what to do about the state.
 func (r *domainReport) advise(now time.Time) {
 	switch r.State {
+	case "ok":
+		if r.Throttled(now) > 0 {
+			r.Do = append(r.Do, r.waitForThrottled(), "to give up what waits: "+r.skip())
+		}
 	case "blocked":
 		r.Do = append(r.Do, "to end that, change the list in the application; what waits is sent then, or given up by: "+r.skip())
 	case "paused":
@@ -89,8 +93,8 @@ func (r *domainReport) advise(now time.Time) {
 		r.Do = append(r.Do, r.mend(), "to try at once: sender retry "+r.Domain, "to give up what waits: "+r.skip())
 	case "lagging":
 		switch {
-		case r.NotBefore.After(now):
-			r.Do = append(r.Do, "nothing: it gets less at one time from then on; to try at once all the same: sender retry "+r.Domain)
+		case r.Throttled(now) > 0:
+			r.Do = append(r.Do, r.waitForThrottled())
 		case r.MaxInFlight > 0:
 			r.Do = append(r.Do, "raise or clear its limit (instance_control.max_in_flight), if it can take more")
 		case r.Holder != "":
@@ -98,6 +102,10 @@ func (r *domainReport) advise(now time.Time) {
 		}
 		r.Do = append(r.Do, "to give up what waits: "+r.skip())
 	}
+}
+
+func (r *domainReport) waitForThrottled() string {
+	return "nothing: it gets less at one time from then on; to try at once all the same: sender retry " + r.Domain
 }
 
 func (r *domainReport) skip() string { return "sender skip " + r.Domain + " --to latest" }

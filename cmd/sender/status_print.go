@@ -29,7 +29,7 @@ func problems(r statusReport) []string {
 		found = append(found, fmt.Sprintf("%s of %s fail: so many that the fault may be on this side. See: sender doctor", count(s.Failing), plural(tried, "instance")))
 	}
 	if s.Lagging > 0 && s.Processes > 0 {
-		found = append(found, fmt.Sprintf("%s lag although they do not fail: more comes than is delivered. If the lag grows, start more processes (docs/scale-out.md)", plural(s.Lagging, "instance")))
+		found = append(found, lagging(s))
 	}
 	if versions := versionsOf(r.Processes); len(versions) > 1 {
 		found = append(found, "Processes of several versions run: "+strings.Join(versions, ", ")+". Finish the upgrade.")
@@ -38,6 +38,19 @@ func problems(r statusReport) []string {
 		found = append(found, fmt.Sprintf("%s could not be delivered. See: sender dead-letters list", plural(s.DeadLetters, "dead letter")))
 	}
 	return found
+}
+
+// lagging says why instances lag. Where those that have not asked for a pause do, they lag too.
+func lagging(s pg.QueueSummary) string {
+	who := plural(s.Lagging, "instance") + " lag although they do not fail"
+	switch {
+	case s.Throttled > 0 && seconds(s.OldestLagSeconds) <= 2*time.Minute:
+		return who + ": they have asked for a pause (429, or 503 with Retry-After) and get what waits when it is over. More processes do not help; see: sender status DOMAIN"
+	case s.Throttled > 0:
+		who += fmt.Sprintf(", and %s asked for a pause (429, or 503 with Retry-After)", count(s.Throttled))
+		return who + ". For the others more comes than is delivered. If their lag grows, start more processes (docs/scale-out.md)"
+	}
+	return who + ": more comes than is delivered. If the lag grows, start more processes (docs/scale-out.md)"
 }
 
 func versionsOf(processes []pg.ProcessStatus) (versions []string) {
@@ -108,6 +121,9 @@ func printSummary(w io.Writer, l look, r statusReport) {
 		if state.number > 0 {
 			line += fmt.Sprintf(", %s %s", count(state.number), state.name)
 		}
+	}
+	if s.Throttled > 0 {
+		line += fmt.Sprintf("; %s of them asked for a pause", count(s.Throttled))
 	}
 	lines := []string{line}
 	if without := s.Instances - r.Held; without > 0 && len(r.Processes) > 0 {

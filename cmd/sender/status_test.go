@@ -61,6 +61,8 @@ func TestStatus_SaysWhyAnInstanceIsWhereItIsAndWhatToDo(t *testing.T) {
 		do               []string
 	}{
 		{"lagging", `update fedsender.instance_control set max_in_flight = null`, ``, "what waits for it is up to 1h0m old", []string{"sender doctor", "sender skip toad.example"}},
+		{"lagging", `update fedsender.instance_health set not_before = now() + interval '90 minutes'`, `update fedsender.instance_health set not_before = null`,
+			"asked for a pause (429, or 503 with Retry-After): nothing is sent to it for 1h", []string{"nothing: it gets less at one time from then on", "sender retry toad.example"}},
 		{"failing", `update fedsender.queue_state set fail_count = 5, last_retry_at = now()`, `update fedsender.queue_state set fail_count = 0`,
 			"5 tries in a row failed. It is", []string{"fetch the actor's key", "sender retry toad.example"}},
 		{"paused", `select fedsender.pause('toad.example'); update fedsender.instance_control set note = 'asked by mail'`, `select fedsender.resume('toad.example')`,
@@ -80,6 +82,22 @@ func TestStatus_SaysWhyAnInstanceIsWhereItIsAndWhatToDo(t *testing.T) {
 		runProgram(t, environment, "status", "toad.example").requireDone(t, c.why, c.do[0])
 		execute(t, conn, c.undo)
 	}
+}
+
+func TestProblems_MoreProcessesDoNotHelpWhereServersAskedForAPause(t *testing.T) {
+	summary := pg.QueueSummary{Instances: 9, OK: 1, Lagging: 8, Throttled: 8, Processes: 1}
+	require.Contains(t, lagging(summary), "8 instances lag although they do not fail: they have asked for a pause")
+	summary.OldestLagSeconds, summary.Throttled = 300, 3
+	require.Contains(t, lagging(summary), "3 asked for a pause")
+	require.Contains(t, lagging(summary), "For the others more comes than is delivered")
+	summary.Throttled = 0
+	require.Contains(t, lagging(summary), "8 instances lag although they do not fail: more comes than is delivered")
+}
+
+func TestWhyNot_SaysThatAPauseWasAskedFor(t *testing.T) {
+	now := time.Now()
+	require.Equal(t, "it is next", whyNot(pg.TraceTarget{State: "ok", Holder: "one"}, now))
+	require.Equal(t, "it has asked for a pause, next try in 1d0h", whyNot(pg.TraceTarget{State: "ok", Holder: "one", NextRetryAt: now.Add(24 * time.Hour)}, now))
 }
 
 // Odd databases: each gets one line that says what to do, never a Go or SQL error alone.

@@ -126,6 +126,9 @@ func whyNot(t pg.TraceTarget, now time.Time) string {
 	var why []string
 	switch t.State {
 	case "ok", "lagging":
+		if left := t.Throttled(now); left > 0 {
+			why = append(why, "it has asked for a pause, next try in "+short(left))
+		}
 	case "failing", "dead":
 		why = append(why, fmt.Sprintf("%s: %s, next try %s: %s", t.State, plural(int64(t.FailCount), "fail"), nextTry(t.NextRetryAt, now), shorten(t.LastError, 80)))
 	default:

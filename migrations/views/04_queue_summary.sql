@@ -8,7 +8,9 @@ with instances as (
     count(*) filter (where state = 'dead') as dead,
     count(*) filter (where state = 'blocked') as blocked,
     coalesce(sum(ids_behind) filter (where state in ('ok', 'lagging', 'failing')), 0)::bigint as ids_behind,
-    coalesce(max(lag) filter (where state in ('ok', 'lagging')), '0') as oldest_lag
+    -- What is told of an instance that is ok or lagging to be tried again at is the end of the pause that it asked for.
+    coalesce(max(lag) filter (where state in ('ok', 'lagging') and next_retry_at is null), '0') as oldest_lag,
+    count(*) filter (where state in ('ok', 'lagging') and next_retry_at is not null) as throttled
   from fedsender.instance_status
 )
 select i.number as instances, i.ok, i.lagging, i.failing, i.paused, i.dead, i.blocked,
@@ -17,7 +19,8 @@ select i.number as instances, i.ok, i.lagging, i.failing, i.paused, i.dead, i.bl
   (select count(*) from fedsender.dead_letter) as dead_letters,
   (select count(distinct p.id) from pg_stat_activity s
    join fedsender.process p on s.application_name like 'fedsender:%' and p.id = split_part(s.application_name, ':', 2)) as processes,
-  (select count(*) from fedsender.redelivery) as redeliveries
+  (select count(*) from fedsender.redelivery) as redeliveries,
+  i.throttled
 from instances i,
   (select coalesce(s.highest - s.lowest + 1, 0) as number, coalesce(s.highest, 0) as highest_id from {{ if index . "reads_by_functions" }}fedsender.shown_ids(){{ else }}({{ template "common/shown_ids.sql" . }}){{ end }} s) a;
 comment on view fedsender.queue_summary is 'The whole queue in one row. Does not read pg_locks.';
@@ -32,10 +35,11 @@ comment on column fedsender.queue_summary.activities is 'Ids from the oldest to 
 comment on column fedsender.queue_summary.highest_id is 'The newest activity.';
 comment on column fedsender.queue_summary.horizon is 'No activity up to this id can appear any more. Far below highest_id for long: no process runs, or a transaction that writes activities stays open.';
 comment on column fedsender.queue_summary.ids_behind is 'Summed over the instances that are ok, lagging or failing.';
-comment on column fedsender.queue_summary.oldest_lag is 'The longest lag of those that are ok or lagging.';
+comment on column fedsender.queue_summary.oldest_lag is 'The longest lag of those that are ok or lagging and have not asked for a pause.';
 comment on column fedsender.queue_summary.dead_letters is 'Rows in dead_letter.';
 comment on column fedsender.queue_summary.processes is 'Processes that live.';
 comment on column fedsender.queue_summary.redeliveries is 'Dead letters that were retried and wait to be sent again.';
+comment on column fedsender.queue_summary.throttled is 'Of the instances that are ok or lagging: those that asked for a pause (429, or 503 with Retry-After), which is until their next_retry_at.';
 
 ---- create above / drop below ----
 
