@@ -34,6 +34,7 @@ type dispatcher struct {
 	timers     timers
 	rearm      chan struct{} // the first timer changed
 	saveSoon   chan struct{} // a slot is held up
+	heldUp     []*slot       // and these are
 	inFlight   int
 	deliver    context.Context // deliveries run under it; nil: no lease session
 	group      *conc.WaitGroup
@@ -97,6 +98,7 @@ func (d *dispatcher) reset() {
 		d.drop(s)
 	}
 	clear(d.beginnings)
+	d.heldUp = nil
 	group := d.group
 	d.deliver, d.group = nil, nil
 	d.mu.Unlock()

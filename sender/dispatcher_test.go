@@ -128,7 +128,7 @@ func (s *stage) catchUp() int {
 // cursor is what a save of one instance would write.
 func (s *stage) cursor(id int32) int64 {
 	s.t.Helper()
-	v, err := s.takeSaving([]int32{id}, 0)
+	v, err := s.takeSaving(&round{ids: []int32{id}})
 	if err != nil {
 		s.t.Fatal(err)
 	}

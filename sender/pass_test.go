@@ -10,7 +10,7 @@ import (
 // turn saves what the turn of an instance brings and says that the database has taken it.
 func (s *stage) turn(id int32) *saving {
 	s.t.Helper()
-	v, err := s.takeSaving(nil, int(id)%idleEvery)
+	v, err := s.takeSaving(&round{turn: int(id) % idleEvery})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestSave_InstanceThatWaitsForSomethingIsNotPassed(t *testing.T) {
 func TestSave_PassedInstanceThatSomebodyMovedIsNoticed(t *testing.T) {
 	onStage(t, 1, func(s *stage) {
 		s.broadcast(14)
-		v, err := s.takeSaving(nil, 1)
+		v, err := s.takeSaving(&round{turn: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +79,7 @@ func TestSave_NothingMoreStartsWhereWhatSettledIsUnsavedForASecond(t *testing.T)
 		s.wantSent(1, 12, 13)
 		s.wantSent(2, 14) // has nothing unsaved
 
-		v, err := s.takeSaving(nil, 1)
+		v, err := s.takeSaving(&round{turn: 1})
 		if err != nil {
 			s.t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -18,25 +19,26 @@ const (
 	// that, and where they take too long, or fail, nothing more is sent to the instance until one succeeds. So what a
 	// process that dies has sent in vain is a second of deliveries and what was in flight, however slow the database is.
 	saveEvery = time.Second
-	// saveLull is left between saves that take longer than that.
+	// saveLull is left after a save that took that long, and after one that failed, whoever waits for the next.
 	saveLull = saveEvery / 10
 	// idleEvery is the longest that a cursor stays behind where nothing was meant for the instance. Each save takes
 	// a part of them.
 	idleEvery = 60
 	// noTurn is for a save between those.
 	noTurn = -1
-	// maxCheckpoints and maxLetters keep one save far below the 1.5 s that the lease session gives a statement (30,000
-	// cursors take more than 2 s): one that is too long would be longer the next time. Who waits for a save, because nothing
-	// more may be sent until then, waits for the one before it too.
-	maxCheckpoints = 500
+	// maxCheckpoints and maxLetters keep one part of a save far below the 1.5 s that the lease session gives a statement
+	// (30,000 cursors take more than 2 s): one that is too long would be longer the next time.
+	maxCheckpoints = 2000
 	maxLetters     = 2000
-	// maxSaves bounds the saves of one turn where the cursors of very many were moved by somebody else.
-	maxSaves = 256
+	// hurriedCheckpoints is for a part while something for few waits: that waits for the part before it too.
+	hurriedCheckpoints = 500
+	// maxParts bounds one save where ever more of those come up meanwhile.
+	maxParts = 256
 	// publishTimeout bounds what nobody waits for and what holds up the next save.
 	publishTimeout = 2 * time.Second
 )
 
-// saving is what one save writes, and what is noted of it afterwards.
+// saving is what one part of a save writes, and what is noted of it afterwards.
 type saving struct {
 	pg.Saving
 	slots   []*slot // those of Checkpoints
@@ -56,9 +58,8 @@ func (d *dispatcher) addLetter(activityID int64, inbox, reason string) {
 		pg.Letter{ActivityID: activityID, Inbox: targets.WithoutUser(inbox), Reason: reason, FirstAt: now, LastAt: now})
 }
 
-// takeSaving collects what changed since the last save; of the slots that only moved by rule, those whose turn it is.
-// ids restricts it; nil: all.
-func (d *dispatcher) takeSaving(ids []int32, turn int) (*saving, error) {
+// takeSaving collects the next part of a save.
+func (d *dispatcher) takeSaving(r *round) (*saving, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	v := &saving{at: time.Now()}
@@ -67,26 +68,12 @@ func (d *dispatcher) takeSaving(ids []int32, turn int) (*saving, error) {
 		return v, nil
 	}
 	v.horizon = d.head
-	if ids != nil {
-		for _, id := range ids {
-			s := d.slots[id]
-			if s != nil && (s.worker.Version() != s.savedVersion || !d.pass(v, s)) {
-				if err := d.collect(v, s); err != nil {
-					return nil, err
-				}
-			}
-		}
-	} else {
-		var changed []*slot
-		changed, v.more = d.changed()
-		for _, s := range changed {
-			if err := d.collect(v, s); err != nil {
-				return nil, err
-			}
-		}
-		if err := d.collectMoved(v, turn); err != nil {
-			return nil, err
-		}
+	take := d.takePart
+	if r.ids != nil {
+		take = d.takeAll
+	}
+	if err := take(v, r); err != nil {
+		return nil, err
 	}
 	v.Letters = append(d.unsaved.Letters, v.Letters...)
 	v.Redelivered = append(d.unsaved.Redelivered, v.Redelivered...)
@@ -94,56 +81,11 @@ func (d *dispatcher) takeSaving(ids []int32, turn int) (*saving, error) {
 	return v, nil
 }
 
-// holdUp has the slot be among the first that are saved, if what waits for that is for few.
-func (d *dispatcher) holdUp(s *slot) {
-	if s.hurried == 0 || s.heldUp {
-		return
-	}
-	s.heldUp = true
-	select {
-	case d.saveSoon <- struct{}{}:
-	default:
-	}
-}
-
-// changed are slots whose state the database does not have, as many as one save takes, and whether there are more. First
-// come those where something for few must wait for the save, then those that nothing may be sent to soon.
-func (d *dispatcher) changed() (changed []*slot, more bool) {
-	for _, s := range d.slots {
-		if s.worker.Version() != s.savedVersion {
-			changed = append(changed, s)
-		}
-	}
-	if len(changed) <= maxCheckpoints {
-		return changed, false
-	}
-	slices.SortFunc(changed, func(a, b *slot) int {
-		switch {
-		case a.heldUp != b.heldUp:
-			return before(a.heldUp)
-		case a.unsavedSince.IsZero() != b.unsavedSince.IsZero():
-			return before(b.unsavedSince.IsZero())
-		}
-		return a.unsavedSince.Compare(b.unsavedSince)
-	})
-	return changed[:maxCheckpoints], true
-}
-
-func before(first bool) int {
-	if first {
-		return -1
-	}
-	return 1
-}
-
-// collectMoved takes the part whose turn it is of those that only moved by rule.
-func (d *dispatcher) collectMoved(v *saving, turn int) error {
-	for id, s := range d.slots {
-		if len(v.slots)+len(v.passed) >= maxCheckpoints {
-			v.more = true
-			break
-		}
-		if s.worker.Version() != s.savedVersion || int(id)%idleEvery != turn || !d.moved(s) || d.pass(v, s) {
+// takeAll collects those that the save is restricted to.
+func (d *dispatcher) takeAll(v *saving, r *round) error {
+	for _, id := range r.ids {
+		s := d.slots[id]
+		if s == nil || s.worker.Version() == s.savedVersion && d.pass(v, s) {
 			continue
 		}
 		if err := d.collect(v, s); err != nil {
@@ -205,7 +147,6 @@ func (d *dispatcher) collect(v *saving, s *slot) error {
 	for _, job := range s.worker.TakeRedelivered() {
 		v.Redelivered = append(v.Redelivered, s.redelivering[job.Activity.ID])
 	}
-	s.heldUp = false
 	v.slots = append(v.slots, s)
 	v.version = append(v.version, s.worker.Version())
 	d.spoil(s.id)
@@ -230,11 +171,12 @@ func (d *dispatcher) noteSaved(v *saving, saved map[int32]bool) (refused []int32
 		if s.dropped {
 			continue
 		}
-		if !saved[s.id] {
+		if s.refused = !saved[s.id]; s.refused {
 			refused = append(refused, s.id)
 			continue
 		}
 		late := s.late()
+		s.heldUp = false
 		s.savedCursor, s.savedVersion, s.unsavedSince = v.Checkpoints[i].Cursor, v.version[i], time.Time{}
 		if s.worker.Version() != s.savedVersion {
 			s.unsavedSince = v.at
@@ -255,6 +197,7 @@ func (d *dispatcher) noteSaved(v *saving, saved map[int32]bool) (refused []int32
 			d.spoil(s.id)
 		}
 	}
+	d.heldUp = slices.DeleteFunc(d.heldUp, func(s *slot) bool { return s.dropped || !s.heldUp })
 	return refused
 }
 
@@ -270,49 +213,51 @@ func (d *dispatcher) giveBack(v *saving) {
 // same transaction as the cursor that passes them, or in an earlier one. A [*lockedError] says that all was written but
 // some cursors.
 func (e *engine) save(ctx context.Context, ids []int32, turn int) error {
-	var refused []int32
-	for range maxSaves {
-		more, others, err := e.saveSome(ctx, ids, turn)
+	r := &round{ids: ids, turn: turn, refused: map[int32]bool{}}
+	for range maxParts {
+		more, err := e.savePart(ctx, r)
 		if err != nil {
 			return err
 		}
-		if refused = append(refused, others...); !more {
+		if !more {
 			break
 		}
 	}
-	return e.cursorsRefused(ctx, unique(refused))
+	return e.cursorsRefused(ctx, slices.Sorted(maps.Keys(r.refused)))
 }
 
-// saveSome makes one save. more says that there is more to save, refused are instances whose cursor was not written.
-func (e *engine) saveSome(ctx context.Context, ids []int32, turn int) (more bool, refused []int32, err error) {
+// savePart writes one part of a save, and says whether there is another.
+func (e *engine) savePart(ctx context.Context, r *round) (more bool, err error) {
 	e.saveMu.Lock()
 	defer e.saveMu.Unlock()
 	session := e.session.Load()
 	if session == nil {
-		return false, nil, nil
+		return false, nil
 	}
-	v, err := e.dispatcher.takeSaving(ids, turn)
+	v, err := e.dispatcher.takeSaving(r)
 	if err != nil {
-		return false, nil, err
+		return false, err
 	}
 	if !v.Empty() {
 		began := time.Now()
 		saved, err := e.write(ctx, session, v)
 		if err != nil {
 			e.dispatcher.giveBack(v)
-			return false, nil, fmt.Errorf("write cursors: %w", err)
+			return false, fmt.Errorf("write cursors: %w", err)
 		}
 		e.metrics.Saved(time.Since(began))
 		e.metrics.CursorsWritten(len(v.Checkpoints) + len(v.passed))
 		e.metrics.DeadLetters(len(v.Letters))
 		e.tracing.saved(ctx, v.slots, v.at)
-		refused = e.dispatcher.noteSaved(v, saved)
+		for _, id := range e.dispatcher.noteSaved(v, saved) {
+			r.refused[id] = true
+		}
 	}
 	// A part of a handover, which nobody should wait for, says no more than the next save, nor does one that another follows.
-	if ids == nil && (!v.more || time.Since(e.publishedAt) >= saveEvery) {
+	if r.ids == nil && (!v.more || time.Since(e.publishedAt) >= saveEvery) {
 		e.publish(ctx, v.horizon)
 	}
-	return v.more, refused, nil
+	return v.more, nil
 }
 
 func (e *engine) write(ctx context.Context, session *pg.LeaseSession, v *saving) (saved map[int32]bool, err error) {
@@ -345,22 +290,42 @@ func (e *engine) runSaves(ctx context.Context) {
 	var beside conc.WaitGroup
 	defer beside.Wait()
 	beside.Go(func() { e.runRedeliveries(ctx) })
+	saveOften(ctx, e.dispatcher.saveSoon, func(turn int) error {
+		e.pulse.beat()
+		err := e.save(ctx, nil, turn)
+		if err != nil {
+			e.troubled(ctx, "could not write cursors; trying again, and sending nothing more to their instances until then", err)
+		}
+		return err
+	})
+}
+
+// saveOften calls save whenever a turn is due, and when soon says so in between, until ctx ends.
+func saveOften(ctx context.Context, soon <-chan struct{}, save func(turn int) error) {
 	timer := time.NewTimer(saveEvery)
 	defer timer.Stop()
-	for next := 0; ; {
-		turn := noTurn
+	for next, due := 0, time.Now().Add(saveEvery); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+		case <-soon:
+		}
+		turn, began := noTurn, time.Now()
+		if !began.Before(due) {
 			turn, next = next, (next+1)%idleEvery
-		case <-e.dispatcher.saveSoon:
 		}
-		began := time.Now()
-		e.pulse.beat()
-		if err := e.save(ctx, nil, turn); err != nil {
-			e.troubled(ctx, "could not write cursors; trying again, and sending nothing more to their instances until then", err)
+		err := save(turn)
+		if turn != noTurn {
+			due = time.Now().Add(max(saveEvery-2*time.Since(began), saveLull))
 		}
-		timer.Reset(max(saveEvery-2*time.Since(began), saveLull))
+		if err != nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(saveLull):
+			}
+		}
+		timer.Reset(time.Until(due))
 	}
 }

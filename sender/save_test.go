@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fedsender/fedsender/pg"
 	"github.com/fedsender/fedsender/worker"
 )
 
@@ -28,9 +27,23 @@ func TestReload_OperatorsReplayIsObeyedAlthoughEverythingChangedAtOnce(t *testin
 func TestSave_OfAllInstancesAtOnceFitsIntoTheSession(t *testing.T) {
 	const n = 30_000
 	b := newBench(t)
+	b.withNews(n)
+	for range n {
+		b.dispatcher.addLetter(1, "https://a.example/"+time.Now().String(), "a reason of some length, as they are")
+	}
+	b.saved()
+	var behind int
+	b.scan(&behind, `select count(*) from fedsender.queue_state where last_successful_id < 7`)
+	if behind > 0 {
+		t.Errorf("%d cursors were not written", behind)
+	}
+}
+
+// withNews begins with so many instances that have something to save.
+func (b *bench) withNews(n int) (ids []int32) {
+	b.t.Helper()
 	b.exec(`insert into fedsender.instance (domain) select i || '.example' from generate_series(1, $1) i`, n)
-	var ids []int32
-	b.scan(&ids, `select array_agg(id) from fedsender.instance`)
+	b.scan(&ids, `select array_agg(id order by id) from fedsender.instance`)
 	var slots []*slot
 	for _, id := range ids {
 		s := &slot{id: id, worker: worker.New(worker.State{}, worker.Limits{}, time.Time{}, 0)}
@@ -39,22 +52,40 @@ func TestSave_OfAllInstancesAtOnceFitsIntoTheSession(t *testing.T) {
 	}
 	b.dispatcher.add(b.dispatcher.expect(ids, false), slots)
 	b.dispatcher.advance(7, time.Time{})
-	for range n {
-		b.dispatcher.addLetter(1, "https://a.example/"+time.Now().String(), "a reason of some length, as they are")
+	return ids
+}
+
+// TestSave_MoreLockedRowsThanAPartHasHoldUpNoOtherInstance has those be the oldest, so that the first part is all theirs.
+func TestSave_MoreLockedRowsThanAPartHasHoldUpNoOtherInstance(t *testing.T) {
+	const locked, free = maxCheckpoints + 50, 50
+	b := newBench(t)
+	ids := b.withNews(locked + free)
+	b.saved() // makes the rows
+	for i, id := range ids {
+		s := b.dispatcher.slots[id]
+		s.worker.RetryNow()
+		s.unsavedSince = time.Now().Add(-time.Hour + time.Duration(i))
 	}
-	session, err := pg.OpenLeaseSession(t.Context(), b.logins.lease.Load(), b.id, 0, b.log)
-	if err != nil {
-		t.Fatal(err)
+	b.dispatcher.advance(8, time.Time{})
+	end := b.lock("queue_state", "instance_id", ids[:locked]...)
+	written := func() (n int) {
+		b.scan(&n, `select count(*) from fedsender.queue_state where last_successful_id = 8`)
+		return n
 	}
-	defer session.Close()
-	b.session.Store(session)
-	if err := b.save(t.Context(), nil, 0); err != nil {
-		t.Error(err)
-	}
-	var behind int
-	b.scan(&behind, `select count(*) from fedsender.queue_state where last_successful_id < 7`)
-	if behind > 0 {
-		t.Errorf("%d cursors were not written", behind)
+	b.inSession(func() {
+		if err := b.save(t.Context(), nil, noTurn); !errors.Is(err, errLocked) {
+			t.Errorf("says %v", err)
+		}
+		if n := written(); n != free {
+			t.Errorf("%d cursors were written, want those of the %d free ones", n, free)
+		}
+		end()
+		if err := b.save(t.Context(), nil, noTurn); err != nil {
+			t.Error(err)
+		}
+	})
+	if n := written(); n != locked+free {
+		t.Errorf("%d cursors were written, want all", n)
 	}
 }
 

@@ -22,6 +22,7 @@ type slot struct {
 	soon     bool // in the queue of those with something for few
 	hurried  int  // so many of its deliveries, the next ones, are up to one of an activity for few
 	heldUp   bool // something for few waits until the outcomes before it are saved
+	refused  bool // the database did not take its cursor in the last save
 	draining bool // nothing starts any more, but for gaps
 	closing  bool // gaps that were left behind are filled; only while draining
 	dropped  bool // no longer ours; what comes back is ignored
