@@ -107,7 +107,7 @@ func NewClient(config Config) (*Client, error) {
 			return nil, fmt.Errorf("SENDER_CONNECT_TO must be HOST:PORT, not %q", config.ConnectTo)
 		}
 	}
-	text, roots, err := rootsWith(config.CAFile)
+	text, roots, err := firstRoots(config.CAFile)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -44,6 +45,7 @@ type conn struct {
 	stream net.Conn // socket, or TLS over it
 	socket *gatedConn
 	origin origin
+	made   *tls.Config // of [direct] when it was made; nil: not encrypted
 
 	left   int64 // how much more may be read of the answer
 	heard  bool  // a byte of it was read

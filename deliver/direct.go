@@ -51,6 +51,7 @@ func newDirect(config *Config, roots *x509.CertPool) *direct {
 	}
 	d.tls.Store(tlsWith(roots))
 	d.idle = newIdlePool(config.MaxIdle, config.MaxIdlePerHost, config.IdleTimeout)
+	d.idle.trusted = &d.tls
 	return d
 }
 
@@ -121,8 +122,19 @@ func isTimeout(err error) bool {
 	return errors.As(err, &e) && e.Timeout()
 }
 
-// connect makes a connection. The handshake of TLS has its time-out, and so has the way there (see net.Dialer).
+// connect makes a connection, and another one where the roots were changed during its handshake.
 func (d *direct) connect(ctx context.Context, a *attempt) (*conn, error) {
+	for {
+		c, err := d.connectOnce(ctx, a)
+		if err != nil || !d.idle.outdated(c) {
+			return c, err
+		}
+		c.socket.abort()
+	}
+}
+
+// connectOnce makes a connection. The handshake of TLS has its time-out, and so has the way there (see net.Dialer).
+func (d *direct) connectOnce(ctx context.Context, a *attempt) (*conn, error) {
 	o := originOf(a)
 	socket, err := d.dialer.dial(ctx, withPort(a.url.Host, o.encrypted))
 	if err != nil {
@@ -132,7 +144,8 @@ func (d *direct) connect(ctx context.Context, a *attempt) (*conn, error) {
 	if !o.encrypted {
 		return &conn{stream: socket, socket: socket, origin: o}, nil
 	}
-	config := d.tls.Load().Clone()
+	made := d.tls.Load()
+	config := made.Clone()
 	config.ServerName = a.url.Hostname()
 	encrypted := tls.Client(socket, config)
 	shaking, timer := withPatience(ctx, d.tlsTimeout, errHandshakeTimeout)
@@ -144,7 +157,7 @@ func (d *direct) connect(ctx context.Context, a *attempt) (*conn, error) {
 		}
 		return nil, err
 	}
-	return &conn{stream: encrypted, socket: socket, origin: o}, nil
+	return &conn{stream: encrypted, socket: socket, origin: o, made: made}, nil
 }
 
 func (a *attempt) handshake(ctx context.Context, timer *patience, encrypted *tls.Conn, socket *gatedConn) error {

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"crypto/tls"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ const idleShards = 16
 type idlePool struct {
 	max, maxPerHost int
 	timeout         time.Duration
+	trusted         *atomic.Pointer[tls.Config] // what new connections are made with; nil: connections never grow out of date
 
 	seed   maphash.Seed
 	shards [idleShards]idleShard
@@ -67,9 +69,9 @@ func (p *idlePool) take(o origin) *conn {
 	}
 }
 
-// put keeps a connection, or closes it where there are enough.
+// put keeps a connection, or closes it where there are enough, or where it was made under roots that count no more.
 func (p *idlePool) put(c *conn) {
-	if !p.shard(c.origin).add(c, p.maxPerHost) {
+	if !p.shard(c.origin).add(c, p) {
 		_ = c.stream.Close()
 		return
 	}
@@ -77,6 +79,11 @@ func (p *idlePool) put(c *conn) {
 	for p.count.Load() > int64(p.max) && p.closeOldest() {
 	}
 	p.wake()
+}
+
+// outdated tells whether a connection was made under other roots than those of now.
+func (p *idlePool) outdated(c *conn) bool {
+	return c.made != nil && p.trusted != nil && c.made != p.trusted.Load()
 }
 
 // wake has the timer run. What was put last is the last to expire, so a timer that runs is never late.
@@ -168,15 +175,16 @@ func (s *idleShard) take(o origin) *conn {
 	return c
 }
 
-// add says no where the host has enough.
-func (s *idleShard) add(c *conn, most int) bool {
+// add says no where the host has enough, and to a connection that is out of date. It looks with s.mu held: whoever changes the
+// roots empties the shards afterwards, so none slips in between.
+func (s *idleShard) add(c *conn, p *idlePool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
 	for other := s.hosts[c.origin]; other != nil; other = other.below {
 		n++
 	}
-	if s.closed || n >= most {
+	if s.closed || n >= p.maxPerHost || p.outdated(c) {
 		return false
 	}
 	c.idling = idling{since: time.Now(), below: s.hosts[c.origin], older: s.newest}

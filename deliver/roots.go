@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 )
 
@@ -19,35 +22,85 @@ func tlsWith(roots *x509.CertPool) *tls.Config {
 	}
 }
 
-// rootsWith returns what the file holds, and the system's roots with those of the file, or nil (the system's) without one.
-func rootsWith(file string) (text []byte, roots *x509.CertPool, err error) {
+// maxCAFileBytes is some five times what a system trusts.
+const maxCAFileBytes = 1 << 20
+
+// ErrCAFileTooLong says that CAFile is no list of authorities, however it begins.
+var ErrCAFileTooLong = errors.New("it is longer than 1 MiB; leave only the certificates in it that are needed")
+
+// readCAFile returns what the file holds; nothing without one.
+func readCAFile(file string) ([]byte, error) {
 	if file == "" {
-		return nil, nil, nil
+		return nil, nil
 	}
-	if text, err = os.ReadFile(file); err != nil { // #nosec G304: the operator names it
-		return nil, nil, fmt.Errorf("read SENDER_CA_FILE: %w", err)
+	opened, err := os.Open(file) // #nosec G304: the operator names it
+	if err != nil {
+		return nil, fmt.Errorf("read SENDER_CA_FILE: %w", err)
 	}
-	if roots, err = x509.SystemCertPool(); err != nil {
+	defer opened.Close()
+	text, err := io.ReadAll(io.LimitReader(opened, maxCAFileBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("read SENDER_CA_FILE: %w", err)
+	}
+	if len(text) > maxCAFileBytes {
+		return nil, fmt.Errorf("read SENDER_CA_FILE %s: %w", file, ErrCAFileTooLong)
+	}
+	return text, nil
+}
+
+// rootsWith returns the system's roots with those of a text in PEM, and how many these are. Other blocks in it, and certificates
+// that can't be parsed, are passed over.
+func rootsWith(text []byte) (roots *x509.CertPool, certificates int) {
+	roots, err := x509.SystemCertPool()
+	if err != nil {
 		// A container without certificates of its own still has the file's.
 		roots = x509.NewCertPool()
 	}
-	if !roots.AppendCertsFromPEM(text) {
-		return nil, nil, fmt.Errorf("SENDER_CA_FILE %s holds no certificate in PEM", file)
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		if certificate, err := x509.ParseCertificate(block.Bytes); err == nil {
+			roots.AddCert(certificate)
+			certificates++
+		}
+	}
+	return roots, certificates
+}
+
+func errNoCertificate(file string) error {
+	return fmt.Errorf("SENDER_CA_FILE %s holds no certificate in PEM", file)
+}
+
+// firstRoots returns what the file holds, and the roots to begin with: nil, the system's, without a file.
+func firstRoots(file string) (text []byte, roots *x509.CertPool, err error) {
+	text, err = readCAFile(file)
+	if err != nil || file == "" {
+		return nil, nil, err
+	}
+	roots, certificates := rootsWith(text)
+	if certificates == 0 {
+		return nil, nil, errNoCertificate(file)
 	}
 	return text, roots, nil
 }
 
 // ReloadCAFile reads CAFile again and trusts what it holds from then on, if that is something else than before: connections that are
-// kept are closed, and no session is resumed that was begun under other roots. After an error all is as it was. Posts may run
-// meanwhile, another ReloadCAFile may not.
-func (c *Client) ReloadCAFile() (changed bool, err error) {
-	text, roots, err := rootsWith(c.config.CAFile)
+// kept are closed, those in use when their request ends, and no session is resumed that was begun under other roots. It returns how
+// many certificates the file holds now; 0: what it held before. After an error all is as it was. Posts may run meanwhile, another
+// ReloadCAFile may not.
+func (c *Client) ReloadCAFile() (certificates int, err error) {
+	text, err := readCAFile(c.config.CAFile)
 	if err != nil || bytes.Equal(text, c.trusts) {
-		return false, err
+		return 0, err
+	}
+	roots, certificates := rootsWith(text)
+	if certificates == 0 {
+		return 0, errNoCertificate(c.config.CAFile)
 	}
 	c.trusts = text
 	c.own.tls.Store(tlsWith(roots))
 	c.own.idle.empty()
 	c.ownProxied.renew(c.own)
-	return true, nil
+	return certificates, nil
 }

@@ -240,6 +240,9 @@ func (c *Config) checkCAFile() error {
 	if unread := (*os.PathError)(nil); errors.As(err, &unread) {
 		return wrong("SENDER_CA_FILE", "can't be read: %s", unread)
 	}
+	if errors.Is(err, deliver.ErrCAFileTooLong) {
+		return wrong("SENDER_CA_FILE", "can't be used: %s", deliver.ErrCAFileTooLong)
+	}
 	if err != nil {
 		return wrong("SENDER_CA_FILE", "holds no certificate in PEM: %s", c.CAFile)
 	}

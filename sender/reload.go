@@ -35,10 +35,11 @@ func HasFiles(environment map[string]string) bool {
 	return false
 }
 
-// Reload is how Run learns of new secrets, and when it reads SENDER_CA_FILE again. A login to the database is tried before it takes the place of the one in force: a wrong
-// one is said in the log and tried again each time. Leases stay where they are: their connection is made anew when it has to be.
+// Reload is how Run learns of new secrets, and when it reads SENDER_CA_FILE again. A login to the database is tried before it takes
+// the place of the one in force: a wrong one is said in the log and tried again each time. Leases stay where they are: their
+// connection is made anew when it has to be.
 type Reload struct {
-	Read  func() (Secrets, error) // by one goroutine
+	Read  func() (Secrets, error) // by one goroutine; nil: secrets never change, and only SENDER_CA_FILE is looked at
 	Every time.Duration           // between two looks; 0: only when Now says
 	Now   <-chan struct{}         // has the secrets read at once, with what connection strings name: password files, certificates
 }
@@ -65,7 +66,7 @@ type reloading struct {
 // runReloads takes new secrets into use until ctx ends.
 func (e *engine) runReloads(ctx context.Context) {
 	reload := e.config.Reload
-	if reload.Read == nil {
+	if reload.Read == nil && e.config.CAFile == "" {
 		return
 	}
 	var tick <-chan time.Time
@@ -96,6 +97,9 @@ func (e *engine) runReloads(ctx context.Context) {
 // look reads the secrets and takes those that have changed; where somebody asked for it, also what they name.
 func (r *reloading) look(ctx context.Context, asked bool) {
 	r.takeAuthorities()
+	if r.config.Reload.Read == nil {
+		return
+	}
 	secrets, err := r.config.Reload.Read()
 	if err != nil {
 		r.keep("secrets", err)
@@ -126,14 +130,14 @@ func (r *reloading) takeAuthorities() {
 	if r.client == nil || r.config.CAFile == "" {
 		return
 	}
-	changed, err := r.client.ReloadCAFile()
+	certificates, err := r.client.ReloadCAFile()
 	if err != nil {
 		r.keep("SENDER_CA_FILE", err)
 		return
 	}
 	delete(r.said, "SENDER_CA_FILE")
-	if changed {
-		r.log.Info("SENDER_CA_FILE holds other certificates; new connections are made with them")
+	if certificates > 0 {
+		r.log.Info("SENDER_CA_FILE holds other certificates; new connections are made with them", "certificates", certificates)
 	}
 }
 
