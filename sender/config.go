@@ -232,6 +232,9 @@ func checkAdminToken(token string) *ConfigError {
 	if token != "" && strings.TrimSpace(token) == "" {
 		return &ConfigError{"SENDER_ADMIN_TOKEN", "is blank, and anybody could guess it; give it a long random value, or leave it unset"}
 	}
+	if strings.ContainsAny(token, "\r\n") {
+		return &ConfigError{"SENDER_ADMIN_TOKEN", "has a line break inside, so that nobody can enter it; give it one line"}
+	}
 	return nil
 }
 

@@ -61,7 +61,7 @@ func TestParseConfig_NamesTheWrongVariableInOneSentence(t *testing.T) {
 		"SENDER_SOURCE":                     {"mastodon"},
 		"SENDER_NAME":                       {"two words", strings.Repeat("x", 100)},
 		"SENDER_ADMIN_ADDR":                 {"9464", "host:http"},
-		"SENDER_ADMIN_TOKEN":                {" ", "\t\n"},
+		"SENDER_ADMIN_TOKEN":                {" ", "\t\n", "a\nb"},
 		"SENDER_LOG_FORMAT":                 {"xml"},
 		"SENDER_LOG_LEVEL":                  {"loud"},
 		"SENDER_MAX_IN_FLIGHT":              {"many", "0", "-1", "70000"},

@@ -9,8 +9,9 @@ const (
 	maxBackoff    = 24 * time.Hour
 	backoffFactor = 1.25
 
-	firstThrottle = time.Minute
-	maxThrottle   = time.Hour
+	firstThrottle      = time.Minute
+	firstThrottleFloor = time.Second
+	maxThrottle        = time.Hour
 	// longestPause is the longest that an instance may ask for. A NotBefore beyond it comes of a clock that was set back.
 	longestPause = 24 * time.Hour
 
@@ -72,6 +73,12 @@ func unauthorizedDelay(n int) time.Duration {
 // throttleDelay is the pause after an answer that asks for one and does not say how long; n is how many preceded it.
 func throttleDelay(n int) time.Duration {
 	return min(firstThrottle<<min(n, 10), maxThrottle)
+}
+
+// throttleFloor is the least pause after an answer that says how long; n is how many asked for one before, without a success
+// since. It doubles, or "Retry-After: 0" with each answer would be a request a second for ever.
+func throttleFloor(n int) time.Duration {
+	return min(firstThrottleFloor<<min(n, 20), maxThrottle)
 }
 
 // stretch lengthens d by up to a tenth.

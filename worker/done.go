@@ -106,12 +106,17 @@ func (w *Worker) unauthorized(now time.Time, d Delivery, o Outcome) {
 
 func (w *Worker) throttle(now time.Time, d Delivery, o Outcome) {
 	w.window.close()
+	again := d.seq <= w.throttled
 	wait := o.RetryAfter
-	if wait <= 0 {
-		if d.seq <= w.throttled {
-			return
-		}
+	switch {
+	case wait <= 0 && again:
+		return
+	case wait <= 0:
 		wait = throttleDelay(w.state.Throttles)
+	case !again:
+		wait = max(wait, throttleFloor(w.state.Throttles))
+	}
+	if !again {
 		w.state.Throttles++
 	}
 	w.throttled = w.started

@@ -211,7 +211,7 @@ func TestThrottled_PausesTheInstanceAsTold(t *testing.T) {
 		t.Errorf("the pause is %s", got)
 	}
 	s := i.State()
-	if s.FailCount != 0 || s.Throttles != 0 || len(s.Held) != 0 {
+	if s.FailCount != 0 || s.Throttles != 1 || len(s.Held) != 0 {
 		t.Errorf("state is %+v", s)
 	}
 	if d := i.start(1); d.Attempt != 1 {
@@ -232,6 +232,24 @@ func TestThrottled_WithoutATimeDoublesFromAMinuteToAnHour(t *testing.T) {
 	i.try(1, delivered)
 	if s := i.State(); s.Throttles != 0 || s.FailCount != 0 {
 		t.Errorf("state is %+v", s)
+	}
+}
+
+func TestThrottled_AsksForNextToNothingEachTimeAndWaitsLonger(t *testing.T) {
+	i := newInstance(t, worker.State{})
+	i.offer(1, 2)
+	o := throttled
+	o.RetryAfter = time.Second
+	for n, want := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600} {
+		i.try(1, o)
+		if got := i.sleep(); got != want*time.Second {
+			t.Errorf("pause %d is %s, want %ds", n, got, want)
+		}
+	}
+	i.try(1, delivered)
+	i.try(2, o)
+	if got := i.sleep(); got != time.Second {
+		t.Errorf("the pause after a success is %s", got)
 	}
 }
 

@@ -17,7 +17,7 @@ type State struct {
 	LastRetryAt time.Time
 	// NotBefore is the end of the pause that the instance asked for.
 	NotBefore time.Time
-	// Throttles is how often in a row it asked for a pause without saying how long.
+	// Throttles is how often in a row it asked for a pause, with no success since.
 	Throttles int
 	// GoneAt is when its shared inbox said that it is gone, in the 24 h before the last of them.
 	GoneAt []time.Time
