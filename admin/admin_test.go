@@ -174,11 +174,13 @@ func TestServe_EndsWithItsContextAndLetsRequestsEnd(t *testing.T) {
 	require.Error(t, err)
 }
 
-func TestServe_ClosesConnectionsBeyondAThousandAtOnce(t *testing.T) {
+func TestServe_WhoHoldsAllConnectionsKeepsNoProbeOut(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	addr := make(chan net.Addr, 1)
+	addr, asked, answer := make(chan net.Addr, 1), make(chan struct{}), make(chan struct{})
 	cfg := config()
+	cfg.MaxConnections = 8
 	cfg.Listening = func(a net.Addr) { addr <- a }
+	cfg.Ready = func() error { asked <- struct{}{}; <-answer; return nil }
 	var group conc.WaitGroup
 	defer group.Wait()
 	defer cancel()
@@ -189,24 +191,28 @@ func TestServe_ClosesConnectionsBeyondAThousandAtOnce(t *testing.T) {
 	})
 	to := (<-addr).String()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	var open []net.Conn
-	defer func() {
-		for _, conn := range open {
-			_ = conn.Close()
+	healthy := func() error {
+		response, err := client.Get("http://" + to + "/healthz")
+		if err != nil {
+			return err
 		}
-	}()
-	for range 1024 {
+		return response.Body.Close()
+	}
+	var open []net.Conn
+	for range 8 {
 		conn, err := net.Dial("tcp", to)
 		require.NoError(t, err)
+		defer conn.Close()
 		open = append(open, conn)
 	}
-	_, err := client.Get("http://" + to + "/healthz") // connections are taken in their order
-	require.Error(t, err)
-	require.NoError(t, open[0].Close())
-	require.Eventually(t, func() bool {
-		response, err := client.Get("http://" + to + "/healthz")
-		return err == nil && response.Body.Close() == nil
-	}, 10*time.Second, time.Millisecond)
+	for _, conn := range open {
+		_, err := io.WriteString(conn, "GET /readyz HTTP/1.1\r\nHost: here\r\n\r\n")
+		require.NoError(t, err)
+		<-asked
+	}
+	require.Error(t, healthy(), "all that are open have a request")
+	close(answer)
+	require.Eventually(t, func() bool { return healthy() == nil }, 10*time.Second, time.Millisecond, "one that waits gives way")
 }
 
 func TestServe_SaysWhichAddressIsTaken(t *testing.T) {

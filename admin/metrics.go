@@ -70,6 +70,8 @@ type Metrics struct {
 	cursorsBack   prometheus.Counter
 	cursorsMoved  prometheus.Counter
 	signingFaults prometheus.Counter
+
+	connectionsClosed prometheus.Counter
 }
 
 // NewMetrics makes metrics on a registry of their own, with those of the Go run time and of the process. Name and
@@ -107,6 +109,8 @@ func NewMetrics(name, version string) *Metrics {
 	m.cursorsMoved = m.counter("cursors_moved_total", "Instances that were paused because another program moved their cursor.")
 
 	m.signingFaults = m.counter("signing_faults_total", "Keys that libcrypto refused to sign with, and its end where it signed wrongly; crypto/rsa signs instead.")
+
+	m.connectionsClosed = m.counter("admin_connections_closed_total", "Connections to the admin address that were closed because too many were open.")
 
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "1; the labels say what runs.",

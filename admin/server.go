@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/sourcegraph/conc"
@@ -23,11 +22,6 @@ const (
 	writeTimeout   = 90 * time.Second
 	idleTimeout    = 60 * time.Second
 	maxHeaderBytes = 16 << 10
-	// maxConnections are many times what people, probes and scrapers open. Others are closed at once, so that who reaches the
-	// address can't take the memory and the descriptors that deliveries need.
-	maxConnections = 1024
-	// writeBuffer is what the kernel keeps (it doubles it) for a reader that does not read; left to itself it grows to megabytes.
-	writeBuffer = 64 << 10
 	// endTimeout is for requests under way when Serve ends; a profile is not waited for.
 	endTimeout = 3 * time.Second
 )
@@ -43,6 +37,8 @@ type Config struct {
 	Alive func() error
 	// Ready says in one sentence without a secret why the process can't deliver; nil: it can.
 	Ready func() error
+	// MaxConnections bounds those that are open to Serve, and an eighth of it those of one peer; 0: 1,024.
+	MaxConnections int
 	// Page is what the page needs; nil: there is none.
 	Page *page.Config
 	// Listening, when set, is told the address as soon as connections are taken.
@@ -86,7 +82,7 @@ func Serve(ctx context.Context, cfg Config) error {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ConnState:         new(connections).watch,
+		ConnState:         newConnections(cfg.MaxConnections, cfg.Metrics.connectionsClosed).watch,
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	server.RegisterOnShutdown(end)
@@ -106,23 +102,6 @@ func Serve(ctx context.Context, cfg Config) error {
 		_ = server.Close()
 	}
 	return nil
-}
-
-// connections are those that are open. What it does with one that is new its reader and writer see as an error.
-type connections struct{ open atomic.Int64 }
-
-func (c *connections) watch(conn net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		if tcp, ok := conn.(*net.TCPConn); ok {
-			_ = tcp.SetWriteBuffer(writeBuffer)
-		}
-		if c.open.Add(1) > maxConnections {
-			_ = conn.Close()
-		}
-	case http.StateClosed:
-		c.open.Add(-1)
-	}
 }
 
 // Handler is what Serve serves, for those who have a server of their own.
