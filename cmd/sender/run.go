@@ -68,6 +68,7 @@ func (a *app) run(ctx context.Context) error {
 		config.TracerProvider = provider
 	}
 	limitMemory(log)
+	giveHeadroom(a.environment)
 	hangups, unhear := onHangup(isTerminal(a.err))
 	defer unhear()
 	config.Reload = a.reload(redact, hangups)
@@ -117,6 +118,8 @@ func printRunHelp(w io.Writer, cmd *cobra.Command) {
       where traces go by OTLP over HTTP, and which are kept; URL; no default: there are none
   GOMAXPROCS, GOMEMLIMIT (environment only)
       processors and bytes of memory; default: the container's limits
+  GOGC (environment only)
+      garbage that is collected at one time; percent of what is in use; default 100, and at least 32 MiB
 
 A password in a flag can be read by everybody on the machine: use the variable or its file.
 `)

@@ -213,8 +213,8 @@ var curves = []struct {
 }{
 	{curve{name: "instances", steps: []int{10, 100, 1000, 10_000, 30_000}, deliveries: 100_000}, curve.instances},
 	{curve{name: "targets", steps: []int{1, 10, 100, 1000, 10_000, 30_000}, deliveries: 30_000}, curve.targets},
-	{curve{name: "bodies", steps: []int{512, 1400, 4 << 10, 16 << 10, 64 << 10, 256 << 10}, deliveries: 20_000}, curve.bodies},
-	{curve{name: "processes", steps: []int{1, 2, 4, 8}, deliveries: 20_000}, curve.processes},
+	{curve{name: "bodies", steps: []int{512, 1400, 4 << 10, 16 << 10, 64 << 10, 256 << 10}, deliveries: 100_000}, curve.bodies},
+	{curve{name: "processes", steps: []int{1, 2, 4, 8}, deliveries: 100_000}, curve.processes},
 	{curve{name: "backlog", steps: []int{100_000, 1_000_000, 10_000_000}, deliveries: 30_000}, curve.waiting},
 }
 
