@@ -19,7 +19,7 @@ const (
 	// that, and where they take too long, or fail, nothing more is sent to the instance until one succeeds. So what a
 	// process that dies has sent in vain is a second of deliveries and what was in flight, however slow the database is.
 	saveEvery = time.Second
-	// saveLull is left after a save that took that long, and after one that failed, whoever waits for the next.
+	// saveLull is left after a turn that took that long, and after a save that failed, whoever waits for the next.
 	saveLull = saveEvery / 10
 	// idleEvery is the longest that a cursor stays behind where nothing was meant for the instance. Each save takes
 	// a part of them.
@@ -300,7 +300,8 @@ func (e *engine) runSaves(ctx context.Context) {
 	})
 }
 
-// saveOften calls save whenever a turn is due, and when soon says so in between, until ctx ends.
+// saveOften calls save whenever a turn is due, and when soon says so in between, until ctx ends. A turn is due by the clock:
+// with soon ready all the time, a timer would never have the first word.
 func saveOften(ctx context.Context, soon <-chan struct{}, save func(turn int) error) {
 	timer := time.NewTimer(saveEvery)
 	defer timer.Stop()
