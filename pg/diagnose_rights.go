@@ -31,7 +31,7 @@ var neededOnTables = []needed{
 	{"queue_state", "select,insert,update"},
 	{"instance_health", "select,insert,update"},
 	{"instance_start", "select,delete"},
-	{"dead_letter", "select,insert"},
+	{"dead_letter", "select,insert,update"},
 	{"redelivery", "select,delete"},
 	{"follower_tombstone", "select,delete"},
 	{"change", "select,delete"},

@@ -401,6 +401,10 @@ func TestLemmySource_IsControlledLikeAnyOther(t *testing.T) {
 		status, err := pg.InstanceStatusOf(ctx, conn, "one.example")
 		require.NoError(t, err)
 		assert.EqualValues(t, 1, status.Redeliveries)
+		execute(t, conn, `truncate fedsender.redelivery`)
+		execute(t, conn, `insert into fedsender.dead_letter (activity_id, instance_ids, reason) values ($1, int4multirange(int4range($2, $2, '[]')), 'no key')`, id, two)
+		execute(t, conn, `select fedsender.retry_dead_letter(max(id)) from fedsender.dead_letter`)
+		assert.Equal(t, []int32{two}, column[int32](t, conn, `select instance_id from fedsender.redelivery`), "who did not get it, and nobody else")
 
 		_, err = pg.Enqueue(ctx, conn, pg.Enqueuing{APID: "x", Document: []byte(`{}`), ActorAPID: community.APID})
 		require.ErrorContains(t, err, "Lemmy writes its activities itself")

@@ -15,7 +15,7 @@ type DeadLetter struct {
 	ID         int64     `json:"id"`
 	ActivityID int64     `json:"activity_id"`
 	APID       string    `json:"ap_id,omitempty"`  // empty: the activity is gone
-	Domain     string    `json:"domain,omitempty"` // empty: it could not be prepared for anybody
+	Domain     string    `json:"domain,omitempty"` // empty: the activity could not be prepared for several instances, to which alone `retry` sends it, or the inbox names no server
 	Inbox      string    `json:"inbox,omitempty"`  // empty: all of the activity's inboxes there
 	Reason     string    `json:"reason"`
 	HTTPStatus int       `json:"http_status,omitempty"`

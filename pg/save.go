@@ -32,8 +32,9 @@ type Checkpoint struct {
 // Letter is a row of dead_letter.
 type Letter struct {
 	ActivityID      int64
-	InstanceID      int32  // 0: nobody can take the activity, or the inbox names no server
-	Inbox           string // empty: all of the activity
+	InstanceID      int32   // 0: see InstanceIDs, or the inbox names no server
+	InstanceIDs     []int32 // those that did not get what could not be prepared, if they are several
+	Inbox           string  // empty: all of the activity
 	Reason          string
 	HTTPStatus      int // 0: there was no answer
 	Attempts        int
@@ -108,14 +109,16 @@ func (s *Saving) Batch() (batch *pgx.Batch, saved map[int32]bool, err error) {
 }
 
 func (s *Saving) queueLetters(batch *pgx.Batch) {
-	n := len(s.Letters)
+	letters := mergeLetters(s.Letters)
+	n := len(letters)
 	if n == 0 {
 		return
 	}
 	activities, instances, inboxes, reasons := make([]int64, n), make([]*int32, n), make([]*string, n), make([]string, n)
 	statuses, attempts, firsts, lasts := make([]*int32, n), make([]int32, n), make([]time.Time, n), make([]time.Time, n)
-	for i := range s.Letters {
-		l := &s.Letters[i]
+	sets := make([]*string, n)
+	for i := range letters {
+		l := &letters[i]
 		activities[i], reasons[i], attempts[i], firsts[i], lasts[i] = l.ActivityID, l.Reason, int32(l.Attempts), l.FirstAt, l.LastAt
 		if l.InstanceID != 0 {
 			instances[i] = &l.InstanceID
@@ -127,16 +130,22 @@ func (s *Saving) queueLetters(batch *pgx.Batch) {
 			status := int32(l.HTTPStatus)
 			statuses[i] = &status
 		}
+		if len(l.InstanceIDs) > 0 {
+			set := ranges(l.InstanceIDs)
+			sets[i] = &set
+		}
 	}
 	batch.Queue(`
-		insert into fedsender.dead_letter
-		  (activity_id, instance_id, inbox, reason, http_status, attempts, first_at, last_at)
-		select v.*
-		from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::int[], $6::int[], $7::timestamptz[], $8::timestamptz[])
-		  as v(activity_id, instance_id, inbox, reason, http_status, attempts, first_at, last_at)
+		insert into fedsender.dead_letter as d
+		  (activity_id, instance_id, inbox, reason, http_status, attempts, first_at, last_at, instance_ids)
+		select v.activity_id, v.instance_id, v.inbox, v.reason, v.http_status, v.attempts, v.first_at, v.last_at, v.instance_ids::int4multirange
+		from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::int[], $6::int[], $7::timestamptz[], $8::timestamptz[], $9::text[])
+		  as v(activity_id, instance_id, inbox, reason, http_status, attempts, first_at, last_at, instance_ids)
 		where v.instance_id is null or exists (select from fedsender.source_instance i where i.id = v.instance_id)
-		on conflict (activity_id, coalesce(instance_id, 0), md5(coalesce(inbox, ''))) do nothing`,
-		activities, instances, inboxes, reasons, statuses, attempts, firsts, lasts).Query(failing("save dead letters"))
+		on conflict (activity_id, coalesce(instance_id, 0), md5(coalesce(inbox, '')))
+		do update set instance_ids = d.instance_ids + excluded.instance_ids
+		where not excluded.instance_ids <@ d.instance_ids`,
+		activities, instances, inboxes, reasons, statuses, attempts, firsts, lasts, sets).Query(failing("save dead letters"))
 }
 
 func (s *Saving) queueRedeliveries(batch *pgx.Batch) {

@@ -197,6 +197,35 @@ func TestSchema_DeadLettersAreTriedAgainOrDropped(t *testing.T) {
 	assert.Zero(t, value[int](t, conn, `select count(*) from fedsender.dead_letter`))
 }
 
+func TestSchema_ALetterOfSeveralIsTriedAgainAtThemOnly(t *testing.T) {
+	conn := withFollowers(t)
+	execute(t, conn, insertOne)
+	execute(t, conn, `insert into fedsender.instance (domain) select n || '.example' from generate_series(1, 6) n`)
+	ids := column[int32](t, conn, `select id from fedsender.instance order by id`)
+	one, some, others := ids[len(ids)-6], ids[len(ids)-5:len(ids)-2], ids[len(ids)-3:len(ids)-1]
+	letter := func(id int32, several ...int32) pg.Letter {
+		return pg.Letter{ActivityID: 1, InstanceID: id, InstanceIDs: several, Reason: "no key"}
+	}
+	for _, letters := range [][]pg.Letter{ // of two processes
+		{letter(0, some[2], some[0]), letter(0, some[1]), letter(one)},
+		{letter(0, others...), letter(one), letter(0, 2147483647, others[0])}, // one that was deleted
+		{letter(0, others[0], others[1])},
+	} {
+		saving := pg.Saving{Letters: letters}
+		batch, _, err := saving.Batch()
+		require.NoError(t, err)
+		require.NoError(t, conn.SendBatch(t.Context(), batch).Close())
+	}
+	require.Equal(t, 2, value[int](t, conn, `select count(*) from fedsender.dead_letter`), "one of the one, and one of all others")
+	before := column[int64](t, conn, `select id from fedsender.activity`)
+	execute(t, conn, `truncate fedsender.change`)
+	execute(t, conn, `select fedsender.retry_dead_letter(id) from fedsender.dead_letter`)
+	assert.Equal(t, before, column[int64](t, conn, `select id from fedsender.activity`), "it keeps its id")
+	assert.Equal(t, ids[len(ids)-6:len(ids)-1], column[int32](t, conn, `select instance_id from fedsender.redelivery order by 1`))
+	assert.Len(t, changes(t, conn), 5)
+	assert.Zero(t, value[int](t, conn, `select count(*) from fedsender.dead_letter`))
+}
+
 func TestSchema_PruneKeepsWhatADeadLetterOrARedeliveryNeeds(t *testing.T) {
 	conn := withFollowers(t)
 	for range 4 {

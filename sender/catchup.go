@@ -147,7 +147,7 @@ func (c *catchup) tell(end int64, atOnce bool) {
 		return true
 	})
 	if len(shares) > 0 {
-		c.engine.dispatcher.serve(shares, nil)
+		c.engine.dispatcher.serve(shares, nil, nil)
 	}
 }
 
@@ -267,10 +267,11 @@ func (c *catchup) serve(ctx context.Context, ch *chunk, places []place) (left in
 	bodies := map[int64]*worker.Activity{}
 	shares := c.share(ch, places, bodies)
 	if len(shares) > 0 {
-		if err := c.prepare(ctx, bodies); err != nil {
+		reasons, err := c.prepare(ctx, bodies)
+		if err != nil {
 			return 0, err
 		}
-		c.engine.dispatcher.serve(shares, bodies)
+		c.engine.dispatcher.serve(shares, bodies, reasons)
 	}
 	publishedAt := ch.publishedAt(ch.through)
 	for i, n := len(places)-1, len(shares)-1; i >= 0; i-- {
@@ -332,9 +333,10 @@ func (c *catchup) share(ch *chunk, places []place, bodies map[int64]*worker.Acti
 	return shares
 }
 
-// prepare fills in the activities whose ids are in bodies. What can't be sent, or is gone, stays nil.
-func (c *catchup) prepare(ctx context.Context, bodies map[int64]*worker.Activity) error {
+// prepare fills in the activities whose ids are in bodies. What is gone stays nil, and what can't be sent, with the reason.
+func (c *catchup) prepare(ctx context.Context, bodies map[int64]*worker.Activity) (reasons map[int64]string, err error) {
 	var missing []int64
+	reasons = map[int64]string{}
 	for id := range bodies {
 		if p, ok := c.engine.documents.GetIfPresent(id); ok {
 			bodies[id] = p.activity
@@ -342,12 +344,12 @@ func (c *catchup) prepare(ctx context.Context, bodies map[int64]*worker.Activity
 			missing = append(missing, id)
 		}
 	}
-	return c.engine.eachActivity(ctx, missing, func(row *pg.Activity, activity *worker.Activity, reason string) {
-		if reason != "" {
-			c.engine.dispatcher.addLetter(row.ID, "", reason)
+	err = c.engine.eachActivity(ctx, missing, func(row *pg.Activity, activity *worker.Activity, reason string) {
+		if bodies[row.ID] = activity; reason != "" {
+			reasons[row.ID] = reason
 		}
-		bodies[row.ID] = activity
 	})
+	return reasons, err
 }
 
 // forFew says whether an activity is for few instances by its row alone: that of a group with few followers is not found.
@@ -356,17 +358,26 @@ func forFew(row *pg.Activity) bool {
 }
 
 // serve offers what was prepared to the slots that still stand where they stood.
-func (d *dispatcher) serve(shares []*share, bodies map[int64]*worker.Activity) {
+func (d *dispatcher) serve(shares []*share, bodies map[int64]*worker.Activity, reasons map[int64]string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := clock()
+	refused := map[int64][]int32{}
 	for _, sh := range shares {
 		s := sh.place.slot
 		s.hungry = false
 		if !s.dropped && !s.draining && s.behind && s.worker.Offered() == sh.place.from {
 			d.give(s, sh, bodies)
+			for _, w := range sh.wants {
+				if reasons[w.id] != "" {
+					refused[w.id] = append(refused[w.id], s.id)
+				}
+			}
 		}
 		d.look(s, now)
+	}
+	for id, ids := range refused {
+		d.putAside(id, ids, reasons[id], now)
 	}
 	d.dispatch()
 }

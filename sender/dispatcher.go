@@ -132,13 +132,6 @@ func (d *dispatcher) drop(s *slot) {
 	d.endIdle(s)
 }
 
-// voidLetters drops letters of instances that were not saved with a cursor that passes them, and with them which redeliveries
-// are settled, some of them by such a letter: who holds them next begins with what the database has.
-func (d *dispatcher) voidLetters(void func(instanceID int32) bool) {
-	d.unsaved.Letters = slices.DeleteFunc(d.unsaved.Letters, func(l pg.Letter) bool { return void(l.InstanceID) })
-	d.unsaved.Redelivered = slices.DeleteFunc(d.unsaved.Redelivered, func(r pg.Redelivery) bool { return void(r.InstanceID) })
-}
-
 // fallBehind leaves the slot to the catch-up, at the position that it has.
 func (d *dispatcher) fallBehind(s *slot) {
 	if !s.behind {

@@ -51,7 +51,7 @@ func TestDispatcher_OneForFewThatTheCatchUpBringsIsNotBehindOneForAll(t *testing
 			all = append(all, &share{place: place{slot: to, id: to.id, from: 10, at: 10, room: 2}, through: 12, wants: []want{{11, false, inboxes}}})
 		}
 		all[299].wants = append(all[299].wants, want{12, true, inboxes})
-		s.serve(all, map[int64]*worker.Activity{11: {ID: 11}, 12: {ID: 12}})
+		s.serve(all, map[int64]*worker.Activity{11: {ID: 11}, 12: {ID: 12}}, nil)
 		release()
 		if at := slices.Index(s.list, 12); at < 0 || at > 10 {
 			t.Errorf("it was sent as number %d of %d", at, len(s.list))

@@ -119,7 +119,7 @@ func (s *stage) catchUp() int {
 			sh.wants = append(sh.wants, want{id, false, []worker.Inbox{{URL: "https://a.example/inbox"}}})
 			bodies[id] = &worker.Activity{ID: id}
 		}
-		s.serve([]*share{sh}, bodies)
+		s.serve([]*share{sh}, bodies, nil)
 	}
 	synctest.Wait()
 	return len(places)
@@ -399,7 +399,8 @@ func TestDispatcher_LostSessionLeavesNothing(t *testing.T) {
 	onStage(t, 2, func(s *stage) {
 		s.hold()
 		s.broadcast(11, 1, 2)
-		s.addLetter(11, "", "of nobody")
+		s.addLetter(11, "javascript:", "of nobody")
+		s.refuseHeld(11, []int32{1, 2}, "no key")
 		s.unsaved.Letters = append(s.unsaved.Letters, pg.Letter{ActivityID: 11, InstanceID: 1})
 		s.reset()
 		if c := s.count(); c.slots != 0 || c.inFlight != 0 || c.behind != 0 {

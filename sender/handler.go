@@ -159,15 +159,18 @@ func (e *engine) limits() worker.Limits {
 // restore reads held activities again and gives them back to the workers of their holders.
 func (e *engine) restore(ctx context.Context, holders map[int64][]*slot) error {
 	err := e.eachActivity(ctx, slices.Collect(maps.Keys(holders)), func(row *pg.Activity, activity *worker.Activity, reason string) {
-		if reason != "" {
-			e.dispatcher.addLetter(row.ID, "", reason)
-			return
-		}
+		var refused []int32
 		for _, s := range holders[row.ID] {
-			if inboxes := s.wanted(row, e.inboxes(row, s.id)); len(inboxes) > 0 {
+			inboxes := s.wanted(row, e.inboxes(row, s.id))
+			switch {
+			case len(inboxes) == 0:
+			case reason != "":
+				refused = append(refused, s.id)
+			default:
 				s.worker.Restore(worker.Job{Activity: activity, Inboxes: inboxes})
 			}
 		}
+		e.dispatcher.refuseHeld(row.ID, refused, reason)
 	})
 	if err != nil {
 		return err

@@ -303,13 +303,10 @@ func (e *engine) offer(ctx context.Context, wanted []finding) error {
 	for i, w := range wanted {
 		ids[i] = w.row.ID
 	}
-	prepared := make(map[int64]*worker.Activity, len(wanted))
+	prepared, reasons := make(map[int64]*worker.Activity, len(wanted)), map[int64]string{}
 	err := e.insist(ctx, "could not read the bodies of activities; trying again", func(ctx context.Context) error {
 		return e.eachActivity(ctx, ids, func(row *pg.Activity, activity *worker.Activity, reason string) {
-			if reason != "" {
-				e.dispatcher.addLetter(row.ID, "", reason)
-			}
-			prepared[row.ID] = activity
+			prepared[row.ID], reasons[row.ID] = activity, reason
 		})
 	})
 	if err != nil {
@@ -318,6 +315,8 @@ func (e *engine) offer(ctx context.Context, wanted []finding) error {
 	for _, w := range wanted {
 		if activity := prepared[w.row.ID]; activity != nil {
 			e.dispatcher.offer(activity, w.row, w.found)
+		} else if reason := reasons[w.row.ID]; reason != "" {
+			e.dispatcher.refuse(w.row, w.found, reason)
 		}
 	}
 	return nil
@@ -374,18 +373,22 @@ func (d *dispatcher) advance(id int64, publishedAt time.Time) {
 	}
 }
 
+// due returns the inboxes that are to get an activity, none where the instance was given up while the body was read.
+func (d *dispatcher) due(row *pg.Activity, t target, now time.Time) (s *slot, inboxes []worker.Inbox) {
+	s = d.slots[t.id]
+	if !d.wants(t.id, now) || row.ID <= s.worker.Offered() {
+		return s, nil
+	}
+	return s, s.wanted(row, t.inboxes)
+}
+
 // offer gives a prepared activity to the workers of its targets. Who has no room is behind from here on.
 func (d *dispatcher) offer(activity *worker.Activity, row *pg.Activity, found []target) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := clock()
 	for _, t := range found {
-		// It may have been given up while the body was read.
-		s := d.slots[t.id]
-		if !d.wants(t.id, now) || row.ID <= s.worker.Offered() {
-			continue
-		}
-		inboxes := s.wanted(row, t.inboxes)
+		s, inboxes := d.due(row, t, now)
 		if len(inboxes) == 0 {
 			continue
 		}

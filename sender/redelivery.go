@@ -59,7 +59,7 @@ func (e *engine) redeliveryJobs(ctx context.Context, wanted []pg.Redelivery) (jo
 			case reason != "":
 				letter := letterAgain(r, reason)
 				if r.Inbox == "" { // thousands of redeliveries may have been made of one letter: it is one again
-					letter.InstanceID = 0
+					letter.InstanceID, letter.InstanceIDs = 0, []int32{r.InstanceID}
 				}
 				letters[r] = letter
 			case len(inboxes) == 0:

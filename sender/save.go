@@ -34,6 +34,8 @@ const (
 	hurriedCheckpoints = 500
 	// maxParts bounds one save where ever more of those come up meanwhile.
 	maxParts = 256
+	// maxLetterInstances is how many instances the letters of one save name together, unless one names more.
+	maxLetterInstances = 50_000
 	// publishTimeout bounds what nobody waits for and what holds up the next save.
 	publishTimeout = 2 * time.Second
 )
@@ -49,7 +51,7 @@ type saving struct {
 	more    bool      // it is not all
 }
 
-// addLetter notes an activity that nobody can take, or an inbox that names no server.
+// addLetter notes an inbox that names no server.
 func (d *dispatcher) addLetter(activityID int64, inbox, reason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -63,8 +65,8 @@ func (d *dispatcher) takeSaving(r *round) (*saving, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	v := &saving{at: time.Now()}
-	if letters := d.unsaved.Letters; len(letters) > maxLetters {
-		v.Letters, d.unsaved.Letters, v.more = letters[:maxLetters:maxLetters], letters[maxLetters:], true
+	if letters, n := d.unsaved.Letters, fitting(d.unsaved.Letters); n < len(letters) {
+		v.Letters, d.unsaved.Letters, v.more = letters[:n:n], letters[n:], true
 		return v, nil
 	}
 	v.horizon = d.head

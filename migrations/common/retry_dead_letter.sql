@@ -1,4 +1,4 @@
--- For activities that keep their ids: one that could not be prepared for anybody is tried again everywhere it is for.
+-- For activities that keep their ids. Where nothing says who did not get one, it is tried again everywhere it is for.
 create or replace function fedsender.retry_dead_letter(letter_id bigint) returns void
 language plpgsql
 as $$
@@ -22,6 +22,8 @@ begin
   end if;
   if v.instance_id is not null then
     v_instances := array[v.instance_id];
+  elsif v.instance_ids is not null then
+    v_instances := array(select i.id from fedsender.source_instance i where i.id <@ v.instance_ids order by i.id);
   else
     v_instances := array(
       select i.id
@@ -40,7 +42,7 @@ begin
 end
 $$;
 comment on function fedsender.retry_dead_letter(bigint) is
-  'Try a dead letter again, outside the order of the cursor. An activity that could not be prepared is tried again at every instance that it is for.';
+  'Try a dead letter again at the instances that did not get the activity, outside the order of the cursor.';
 
 ---- create above / drop below ----
 

@@ -13,7 +13,7 @@ left join instance i on i.id = d.instance_id
 where d.last_at > now() - interval '1 day';
 comment on view fedsender.recent_error is 'What went wrong in the last day: the last error of each instance, and each dead letter.';
 comment on column fedsender.recent_error.at is 'When.';
-comment on column fedsender.recent_error.domain is 'The instance; null: the activity could not be prepared for anybody, or the instance is gone.';
+comment on column fedsender.recent_error.domain is 'The instance; null: the activity could not be prepared for several instances, or the instance is gone.';
 comment on column fedsender.recent_error.error is 'What, in a sentence.';
 comment on column fedsender.recent_error.http_status is 'Of the answer; null: there was none.';
 comment on column fedsender.recent_error.dead_letter_id is 'The dead letter; null: the last error of an instance.';

@@ -16,8 +16,11 @@
 
 {{ template "common/redelivery.sql" . }}
 
+{{ template "common/letter_instances.sql" . }}
+
 ---- create above / drop below ----
 
+{{ template "drop common/letter_instances.sql" . }}
 {{ template "drop common/redelivery.sql" . }}
 {{ template "drop common/history.sql" . }}
 {{ template "drop common/sweep.sql" . }}
