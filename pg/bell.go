@@ -20,9 +20,9 @@ func Arm(ctx context.Context, q Querier) error {
 	return nil
 }
 
-// Disarm spares busy writers the bell. Who sleeps is woken once, so that he arms it again before he sleeps again. The
-// second time, with nothing left to change, spares them even the look at the row (trigger doorbell_written); it must not be
-// in the transaction of the first.
+// Disarm spares busy writers the bell, also those above READ COMMITTED, which notify wherever they read the row. Who sleeps
+// is woken once, so that he arms it again before he sleeps again. The second time, with nothing left to change, spares them
+// even the look at the row (trigger doorbell_written); it must not be in the transaction of the first.
 func Disarm(ctx context.Context, q Querier) error {
 	for range 2 {
 		disarmed, err := q.Exec(ctx, `

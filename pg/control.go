@@ -69,6 +69,9 @@ type Enqueuing struct {
 // ErrEnqueued says that there is an activity with that ap_id.
 var ErrEnqueued = errors.New("there is an activity with this id already")
 
+// activityAPID is the constraint that no two activities have one ap_id. What a trigger of the application violates has another name.
+const activityAPID = "activity_ap_id_key"
+
 // Enqueue inserts an activity and returns its id. Its error is ErrEnqueued, or the server's, such as that of an actor that is
 // not there; [Sentence] makes it readable.
 func Enqueue(ctx context.Context, q Querier, e Enqueuing) (int64, error) {
@@ -76,7 +79,7 @@ func Enqueue(ctx context.Context, q Querier, e Enqueuing) (int64, error) {
 	err := q.QueryRow(ctx, `
 		select fedsender.enqueue($1::text, $2::json, $3::text, $4::text[], $5::bigint[], $6::boolean)`,
 		e.APID, string(e.Document), e.ActorAPID, orEmpty(e.Inboxes), orEmpty(e.FollowersOf), e.AllInstances).Scan(&id)
-	if server := (*pgconn.PgError)(nil); errors.As(err, &server) && server.Code == uniqueViolation {
+	if server := (*pgconn.PgError)(nil); errors.As(err, &server) && server.Code == uniqueViolation && server.ConstraintName == activityAPID {
 		err = ErrEnqueued
 	}
 	return id, wrap("enqueue "+e.APID, err)

@@ -273,6 +273,20 @@ func TestSchema_EnqueueIsAnInsert(t *testing.T) {
 	}, column[string](t, conn, `select concat_ws(' ', ap_id, body, actor_id, send_inboxes, send_followers_of, send_all_instances) from fedsender.source_activity order by id`))
 }
 
+func TestEnqueue_OnlyItsOwnIDIsOneThatIsThere(t *testing.T) {
+	conn := migrated(t)
+	enqueue := func(id string) error {
+		_, err := pg.Enqueue(t.Context(), conn, pg.Enqueuing{APID: id, Document: []byte(`{}`), ActorAPID: "https://a.example/1"})
+		return err
+	}
+	require.NoError(t, enqueue("a"))
+	require.ErrorIs(t, enqueue("a"), pg.ErrEnqueued)
+	execute(t, conn, `create unique index one_of_each_actor on fedsender.activity (actor_id)`)
+	err := enqueue("b")
+	require.ErrorContains(t, err, "one_of_each_actor")
+	require.NotErrorIs(t, err, pg.ErrEnqueued)
+}
+
 func TestSchema_CursorsPassWhereTheLastOneStillStands(t *testing.T) {
 	conn := withFollowers(t)
 	execute(t, conn, `update fedsender.queue_state set last_successful_id = 5, fail_count = 3 where instance_id in (1, 2)`)

@@ -11,7 +11,8 @@ import (
 const cgroups = "/sys/fs/cgroup"
 
 // processors is how many processors the container or unit of this process may use, by the least of what it and those
-// around it are allowed (cpu.max of Linux' control groups, version 2).
+// around it are allowed (cpu.max of Linux' control groups, version 2). GOMAXPROCS is no measure of it: Go rounds a
+// quota up, and to 2 at least. Quotas of version 1 are not read: there GOMAXPROCS counts.
 func processors() float64 {
 	least := math.Inf(1)
 	text, err := os.ReadFile("/proc/self/cgroup")

@@ -11,14 +11,14 @@ import (
 	"github.com/fedsender/fedsender/sender"
 )
 
-// lookAtFiles is how old a secret may become after its file was changed. The files are read, because what Kubernetes mounts is
-// swapped by symbolic links, and what a container mounts alone tells of no change.
+// lookAtFiles is how old a secret, or what SENDER_CA_FILE held, may become after its file was changed. The files are read,
+// because what Kubernetes mounts is swapped by symbolic links, and what a container mounts alone tells of no change.
 const lookAtFiles = 5 * time.Second
 
 // maxLately bounds how many values of the past are kept out of the log.
 const maxLately = 64
 
-// reload reads the secrets again when their files change or now says so. What was read is in no line of the log.
+// reload reads the secrets and SENDER_CA_FILE again when their files change or now says so. What was read is in no line of the log.
 func (a *app) reload(redact redactor, now <-chan struct{}) sender.Reload {
 	reload := sender.Reload{Now: now, Read: func() (sender.Secrets, error) {
 		secrets, err := sender.ReadSecrets(a.environment)

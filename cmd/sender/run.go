@@ -20,7 +20,7 @@ func (a *app) runCommand() *cobra.Command {
 		Short: "Deliver until told to stop",
 		Long: `Deliver until told to stop. SIGTERM or SIGINT lets what is in flight end, saves and gives the
 work to the other processes; another one, half a second later or more, ends at once. Start as many as you like, anywhere.
-SIGHUP, where it is no terminal's, has passwords, tokens and SENDER_CA_FILE read again; files with them are looked at each 5 s.
+SIGHUP, where it is no terminal's, has passwords, tokens and SENDER_CA_FILE read again; where they are in files, these are looked at each 5 s.
 The exit code is 0 when it was told to stop, 1 if it was cut short or could not save all.
 
 A database that can't be reached within 10 s at the start ends the program with exit code 1;
