@@ -281,6 +281,8 @@ func Sentence(err error) string {
 		text = ErrReadOnly.Error()
 	case shortTimeout(err, "…") != "":
 		text += ": " + shortTimeout(err, "…")
+	case server.Code == lockNotAvailable:
+		text += ": an open transaction keeps what it needs, see pg_stat_activity; try again when that has ended"
 	case isUndefined(server.Code) && strings.Contains(text, "fedsender."):
 		text += ": a part of schema fedsender was dropped or changed; run: sender migrate, which makes views again, and then: sender doctor"
 	case server.Hint != "":

@@ -1,6 +1,7 @@
 package pg
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -20,10 +21,17 @@ import (
 // released adds a source whose migrations are the native ones and some of a later release.
 func released(t *testing.T, source string, later map[string]string) {
 	t.Helper()
-	files := fstest.MapFS{}
 	native := migrations.Sources()["native"].Files()
 	names, err := fs.Glob(native, "*.sql")
 	require.NoError(t, err)
+	releasedWith(t, source, names, later)
+}
+
+// releasedWith adds one that has only these of the native migrations.
+func releasedWith(t *testing.T, source string, names []string, later map[string]string) {
+	t.Helper()
+	files := fstest.MapFS{}
+	native := migrations.Sources()["native"].Files()
 	for _, name := range append(slices.Clone(names), "names.json") {
 		text, err := fs.ReadFile(native, name)
 		require.NoError(t, err)
@@ -115,4 +123,44 @@ func TestMigrate_KeepsTheGrantsOnViewsThatAMigrationDropped(t *testing.T) {
 	require.NoError(t, conn.QueryRow(ctx, `select relacl::text from pg_class where oid = 'fedsender.instance_status'::regclass`).Scan(&grants))
 	assert.Contains(t, grants, "pg_monitor=r/")
 	assert.Contains(t, grants, ",=r/")
+}
+
+// TestMigrate_LetsInsertsWaitForSecondsOnly: the doorbell is read by INSERTs of databases that an earlier version made.
+func TestMigrate_LetsInsertsWaitForSecondsOnly(t *testing.T) {
+	ctx, dsn := t.Context(), postgres.Database(t)
+	connect := func() *pgx.Conn {
+		conn, err := pgx.Connect(ctx, dsn)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(ctx)) })
+		return conn
+	}
+	conn, writer := connect(), connect()
+	const source = "released"
+	names, err := fs.Glob(migrations.Sources()["native"].Files(), "*.sql")
+	require.NoError(t, err)
+	awake := slices.Index(names, "016_awake.sql")
+	require.Positive(t, awake)
+	releasedWith(t, source, names[:awake], nil)
+	before, err := Migrate(ctx, conn, MigrateOptions{Source: source})
+	require.NoError(t, err)
+	_, err = conn.Exec(ctx, `insert into fedsender.actor (ap_id) values ('https://a.example/1'); update fedsender.doorbell set armed = true`)
+	require.NoError(t, err)
+	_, err = writer.Exec(ctx, `begin; insert into fedsender.activity (ap_id, data, actor_id) values ('one', '{}', 1)`)
+	require.NoError(t, err)
+
+	released(t, source, nil)
+	report, err := Migrate(ctx, conn, MigrateOptions{Source: source})
+	require.True(t, IsLocked(err), "%v", err)
+	assert.Contains(t, Sentence(err), "try again")
+	assert.Equal(t, before.To, report.To)
+	_, err = writer.Exec(ctx, `commit`)
+	require.NoError(t, err)
+	report, err = Migrate(ctx, conn, MigrateOptions{Source: source})
+	require.NoError(t, err)
+	assert.Equal(t, int32(len(names)), report.To)
+	var awakeNow bool
+	require.NoError(t, conn.QueryRow(ctx, `select fedsender.all_awake()`).Scan(&awakeNow))
+	assert.False(t, awakeNow, "a process of before sleeps")
+	_, err = Migrate(ctx, conn, MigrateOptions{Source: source, Down: true})
+	require.NoError(t, err)
 }

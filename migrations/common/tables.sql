@@ -123,18 +123,13 @@ comment on column fedsender.change.kind is 'follower, instance, actor (with thei
 comment on column fedsender.change.actor_id is 'Whose followers, or which actor.';
 comment on column fedsender.change.instance_id is 'Where.';
 
--- The sequence of an identity column can't be dropped by itself, not even with CASCADE. One that nobody has set does not
--- stand at 1, which means that no INSERT needs to read the row: so it is while nobody can have seen this table.
 create table fedsender.doorbell (
   armed boolean not null default false,
-  one boolean primary key default true check (one),
-  awake smallint generated always as identity (start 2)
+  one boolean primary key default true check (one)
 );
 insert into fedsender.doorbell default values;
-select setval('fedsender.doorbell_awake_seq', 1);
-comment on table fedsender.doorbell is 'One row, read by every INSERT of activities unless nobody is known to sleep.';
+comment on table fedsender.doorbell is 'One row, read by every INSERT of activities.';
 comment on column fedsender.doorbell.armed is 'A process sleeps and wants a NOTIFY for the next activity.';
-comment on column fedsender.doorbell.awake is 'Means nothing itself: its sequence tells INSERTs whether to read the row (all_awake).';
 comment on column fedsender.doorbell.one is 'Keeps it one row.';
 
 create table fedsender.feed (

@@ -1,6 +1,8 @@
 -- What the processes and operators call.
 
 {{ template "common/bells.sql" . }}
+
+{{ template "common/awake.sql" . }}
 {{ template "common/controls.sql" . }}
 {{ template "common/own_cursors.sql" . }}
 {{ template "common/cursors.sql" . }}
@@ -56,4 +58,5 @@ drop function fedsender.prune(interval), fedsender.adopt_instances(text[]),
 {{ template "drop common/cursors.sql" . }}
 {{ template "drop common/own_cursors.sql" . }}
 {{ template "drop common/controls.sql" . }}
+{{ template "drop common/awake.sql" . }}
 {{ template "drop common/bells.sql" . }}

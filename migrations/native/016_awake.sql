@@ -1,0 +1,5 @@
+{{ template "common/awake.sql" . }}
+
+---- create above / drop below ----
+
+{{ template "drop common/awake.sql" . }}
