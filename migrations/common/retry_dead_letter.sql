@@ -1,4 +1,3 @@
--- For activities that keep their ids. Where nothing says who did not get one, it is tried again everywhere it is for.
 create or replace function fedsender.retry_dead_letter(letter_id bigint) returns void
 language plpgsql
 as $$
@@ -13,7 +12,7 @@ begin
   end if;
   if v.instance_id is null and v.inbox is not null then
     raise exception 'dead letter % names no server that could be tried: %', letter_id, v.inbox
-      using hint = 'Drop it.';
+      using hint = '{{ if index . "renumbers_activities" }}Drop it, and send a new activity with a correct inbox.{{ else }}Drop it.{{ end }}';
   end if;
   perform from fedsender.source_activity a where a.id = v.activity_id;
   if not found then
@@ -25,6 +24,11 @@ begin
   elsif v.instance_ids is not null then
     v_instances := array(select i.id from fedsender.source_instance i where i.id <@ v.instance_ids order by i.id);
   else
+    -- Nobody noted who did not get it.
+    {{ if index . "renumbers_activities" -}}
+    -- A fresh id puts it at the end of the feed for everybody.
+    update fedsender.activity a set id = default, xid = default where a.id = v.activity_id;
+    {{- else -}}
     v_instances := array(
       select i.id
       from fedsender.source_activity a
@@ -33,6 +37,7 @@ begin
         a.send_all_instances and i.shared_inbox is not null
         or i.id in (select f.instance_id from fedsender.source_follower f where f.actor_id = any (a.send_followers_of))
         or i.domain in (select lower(substring(u from '^https?://([^/?#]+)')) from unnest(a.send_inboxes) u)));
+    {{- end }}
   end if;
   insert into fedsender.redelivery (instance_id, activity_id, inbox)
   select u.id, v.activity_id, coalesce(v.inbox, '')

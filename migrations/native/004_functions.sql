@@ -32,42 +32,6 @@ comment on function fedsender.enqueue(text, json, text, text[], bigint[], boolea
 
 {{ template "common/own_cursors.sql" . }}
 
-create function fedsender.retry_dead_letter(letter_id bigint) returns void
-language plpgsql
-as $$
-declare
-  v fedsender.dead_letter;
-begin
-  delete from fedsender.dead_letter d where d.id = letter_id returning d.* into v;
-  if v.id is null then
-    raise exception 'there is no dead letter %', letter_id
-      using errcode = 'no_data_found', hint = 'sender dead-letters list shows them.';
-  end if;
-  if v.instance_id is null and v.inbox is not null then
-    raise exception 'dead letter % names no server that could be tried: %', letter_id, v.inbox
-      using hint = 'Drop it, and send a new activity with a correct inbox.';
-  end if;
-  if v.instance_id is null then
-    -- Nobody got it: a fresh id puts it at the end of the feed for everybody.
-    update fedsender.activity a set id = default, xid = default where a.id = v.activity_id;
-  else
-    perform from fedsender.source_activity a where a.id = v.activity_id;
-  end if;
-  if not found then
-    raise exception 'activity % of dead letter % is gone', v.activity_id, letter_id
-      using errcode = 'no_data_found', hint = 'Drop it.';
-  end if;
-  if v.instance_id is null then
-    return;
-  end if;
-  insert into fedsender.redelivery (instance_id, activity_id, inbox)
-  values (v.instance_id, v.activity_id, coalesce(v.inbox, ''))
-  on conflict (instance_id, activity_id) do update set inbox = '';
-  perform fedsender.log_change('redelivery', null, v.instance_id);
-end
-$$;
-comment on function fedsender.retry_dead_letter(bigint) is 'Try a dead letter again, outside the order of the cursor.';
-
 -- What the processes call; the statements that differ between sources are here, not in Go.
 
 create function fedsender.adopt_instances(domains text[]) returns setof integer
@@ -91,5 +55,6 @@ comment on function fedsender.adopt_instances(text[]) is
 ---- create above / drop below ----
 
 {{ template "drop common/own_cursors.sql" . }}
-drop function fedsender.adopt_instances(text[]), fedsender.retry_dead_letter(bigint), fedsender.enqueue(text, json, text, text[], bigint[], boolean);
+drop function if exists fedsender.retry_dead_letter(bigint); -- which was made here once
+drop function fedsender.adopt_instances(text[]), fedsender.enqueue(text, json, text, text[], bigint[], boolean);
 {{ template "drop common/controls.sql" . }}

@@ -1,40 +1,5 @@
 {{ template "common/redelivery.sql" . }}
 
-create or replace function fedsender.retry_dead_letter(letter_id bigint) returns void
-language plpgsql
-as $$
-declare
-  v fedsender.dead_letter;
-begin
-  delete from fedsender.dead_letter d where d.id = letter_id returning d.* into v;
-  if v.id is null then
-    raise exception 'there is no dead letter %', letter_id
-      using errcode = 'no_data_found', hint = 'sender dead-letters list shows them.';
-  end if;
-  if v.instance_id is null and v.inbox is not null then
-    raise exception 'dead letter % names no server that could be tried: %', letter_id, v.inbox
-      using hint = 'Drop it, and send a new activity with a correct inbox.';
-  end if;
-  if v.instance_id is null then
-    -- Nobody got it: a fresh id puts it at the end of the feed for everybody.
-    update fedsender.activity a set id = default, xid = default where a.id = v.activity_id;
-  else
-    perform from fedsender.source_activity a where a.id = v.activity_id;
-  end if;
-  if not found then
-    raise exception 'activity % of dead letter % is gone', v.activity_id, letter_id
-      using errcode = 'no_data_found', hint = 'Drop it.';
-  end if;
-  if v.instance_id is null then
-    return;
-  end if;
-  insert into fedsender.redelivery (instance_id, activity_id, inbox)
-  values (v.instance_id, v.activity_id, coalesce(v.inbox, ''))
-  on conflict do nothing;
-  perform fedsender.log_change('redelivery', null, v.instance_id);
-end
-$$;
-
 create or replace function fedsender.prune(retention interval, out lowest bigint, out deleted bigint)
 language plpgsql
 as $$
@@ -71,5 +36,5 @@ comment on function fedsender.prune(interval) is
 
 ---- create above / drop below ----
 
--- The functions stay: they do with the table as it was.
+drop function fedsender.prune(interval);
 {{ template "drop common/redelivery.sql" . }}
