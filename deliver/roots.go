@@ -48,10 +48,10 @@ func readCAFile(file string) ([]byte, error) {
 	return text, nil
 }
 
-// rootsWith returns the system's roots with those of a text in PEM, and how many these are. Other blocks in it, and certificates
-// that can't be parsed, are passed over.
-func rootsWith(text []byte) (roots *x509.CertPool, certificates int) {
-	roots, err := x509.SystemCertPool()
+// rootsWith returns the system's roots with those of a text in PEM, which the file holds, and how many these are, at least one.
+// Other blocks in it, and certificates that can't be parsed, are passed over.
+func rootsWith(text []byte, file string) (roots *x509.CertPool, certificates int, err error) {
+	roots, err = x509.SystemCertPool()
 	if err != nil {
 		// A container without certificates of its own still has the file's.
 		roots = x509.NewCertPool()
@@ -65,11 +65,10 @@ func rootsWith(text []byte) (roots *x509.CertPool, certificates int) {
 			certificates++
 		}
 	}
-	return roots, certificates
-}
-
-func errNoCertificate(file string) error {
-	return fmt.Errorf("SENDER_CA_FILE %s holds no certificate in PEM", file)
+	if certificates == 0 {
+		return nil, 0, fmt.Errorf("SENDER_CA_FILE %s holds no certificate in PEM", file)
+	}
+	return roots, certificates, nil
 }
 
 // firstRoots returns what the file holds, and the roots to begin with: nil, the system's, without a file.
@@ -78,11 +77,8 @@ func firstRoots(file string) (text []byte, roots *x509.CertPool, err error) {
 	if err != nil || file == "" {
 		return nil, nil, err
 	}
-	roots, certificates := rootsWith(text)
-	if certificates == 0 {
-		return nil, nil, errNoCertificate(file)
-	}
-	return text, roots, nil
+	roots, _, err = rootsWith(text, file)
+	return text, roots, err
 }
 
 // ReloadCAFile reads CAFile again and trusts what it holds from then on, if that is something else than before: connections that are
@@ -94,9 +90,9 @@ func (c *Client) ReloadCAFile() (certificates int, err error) {
 	if err != nil || bytes.Equal(text, c.trusts) {
 		return 0, err
 	}
-	roots, certificates := rootsWith(text)
-	if certificates == 0 {
-		return 0, errNoCertificate(c.config.CAFile)
+	roots, certificates, err := rootsWith(text, c.config.CAFile)
+	if err != nil {
+		return 0, err
 	}
 	c.trusts = text
 	c.own.tls.Store(tlsWith(roots))
