@@ -31,6 +31,7 @@
 //
 //   - One of the two clocks runs at 0.6 of its rate or more. A machine that was suspended shows it on the wall clock; a
 //     wall clock that is set forward ends the term, one that is set back changes nothing.
+//   - The server's clock may be set at any time: nobody's session is ended for a silence of which 10 s were not watched.
 //   - Packets may be lost, late and cut off in one direction or both. Of a TCP connection that is reset no data arrive
 //     later than a packet lives.
 //   - The server applies the settings of the session. Where it or a pooler does not, that is logged with what it costs.

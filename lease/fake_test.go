@@ -36,6 +36,7 @@ type server struct {
 	reads     int // of the weights
 	freed     map[int32]time.Time
 	longest   int           // bell, in bytes
+	clock     time.Duration // that the server's clock was set forward
 	gap       time.Duration // the longest time that an instance was without a holder after it was unlocked
 }
 
@@ -46,6 +47,9 @@ func newServer(instances int) *server {
 	}
 	return v
 }
+
+// now is by the server's clock.
+func (v *server) now() time.Time { return time.Now().Add(v.clock) }
 
 // session is one process: its Session and its Handler.
 type session struct {
@@ -87,7 +91,7 @@ func (v *server) open(t testing.TB, id string, change ...func(*lease.Config)) (s
 	t.Helper()
 	v.mu.Lock()
 	s = &session{
-		v: v, id: id, pid: int32(100 + len(v.sessions)), since: time.Now(), last: time.Now(),
+		v: v, id: id, pid: int32(100 + len(v.sessions)), since: v.now(), last: v.now(),
 		gone: make(chan struct{}), active: map[int32]bool{}, ended: make(chan error, 1),
 	}
 	cfg := lease.Config{ID: id, Session: s, Weights: v.readWeights, Handler: s, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
@@ -168,7 +172,7 @@ func (s *session) enter(ctx context.Context) error {
 		return errors.New("timeout")
 	}
 	s.v.mu.Lock()
-	s.last = time.Now()
+	s.last = s.v.now()
 	s.v.mu.Unlock()
 	return ctx.Err()
 }
@@ -231,9 +235,9 @@ func (s *session) Beat(ctx context.Context) ([]lease.Peer, error) {
 	s.v.beats++
 	var peers []lease.Peer
 	for _, o := range s.v.sessions {
-		p := lease.Peer{ID: o.id, PID: o.pid, Since: o.since, Mine: true, Self: o == s, Leaving: o.leaving, MaxLeases: o.most, Weights: o.weights, Age: time.Since(o.since)}
+		p := lease.Peer{ID: o.id, PID: o.pid, Since: o.since, Mine: true, Self: o == s, Leaving: o.leaving, MaxLeases: o.most, Weights: o.weights, Age: s.v.now().Sub(o.since)}
 		if o != s {
-			p.IdleFor = time.Since(o.last)
+			p.IdleFor = max(0, s.v.now().Sub(o.last))
 		}
 		peers = append(peers, p)
 	}

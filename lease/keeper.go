@@ -43,7 +43,8 @@ const (
 	// (see the package comment). It can hold nothing with that session, so what is free is for the others.
 	silentAfter = Term * 10 / 6
 	// hungAfter is how long a peer may be silent before its session is ended: far above any pause that a
-	// living process makes, far below what an operator would wait.
+	// living process makes, far below what an operator would wait. It is by the server's clock, and where that is set forward
+	// all look silent until they are heard next: so for silentAfter of it we must have looked on ourselves.
 	hungAfter = 30 * time.Second
 	// drainTimeout leaves a new process its share within 10 s, however slow a receiver is.
 	drainTimeout = 8 * time.Second
@@ -99,11 +100,11 @@ type Keeper struct {
 	turns    turns
 	leases   map[int32]state
 	adopted  map[int32]adoption
-	warned   map[string]bool // peers that should be ended and can't be
-	settling map[string]bool // peers that began a moment ago and take nothing yet
-	silent   map[int32]bool  // backends of sessions that keep leases and can't use them
-	sessions int             // of all processes, ours and those that are about to end included
-	late     bool            // others held leases when this process began
+	warned   map[string]bool     // peers that should be ended and can't be
+	settling map[string]bool     // peers that began a moment ago and take nothing yet
+	silent   map[int32]time.Time // backends of sessions that keep leases and can't use them: since when they were found so
+	sessions int                 // of all processes, ours and those that are about to end included
+	late     bool                // others held leases when this process began
 	joined   bool
 	settled  bool // and the others know
 	failed   bool // the last heartbeat
@@ -154,7 +155,6 @@ func New(ctx context.Context, cfg Config) *Keeper {
 		most:     map[string]int{},
 		weights:  &Weights{},
 		settling: map[string]bool{},
-		silent:   map[int32]bool{},
 		leases:   map[int32]state{},
 		adopted:  map[int32]adoption{},
 		warned:   map[string]bool{},

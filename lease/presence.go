@@ -20,7 +20,7 @@ func (k *Keeper) observe(peers []Peer) (changed, late bool) {
 	k.most[k.cfg.ID] = k.cfg.MaxLeases
 	k.sessions = len(peers)
 	for _, p := range peers {
-		if !p.Self && !k.joined && p.Age >= settle {
+		if !p.Self && !k.joined && !begins(p) {
 			k.late = true
 		}
 		if p.Self {
@@ -28,7 +28,7 @@ func (k *Keeper) observe(peers []Peer) (changed, late bool) {
 		} else if p.ID != k.cfg.ID && !p.Leaving && p.IdleFor < silentAfter {
 			present = append(present, p.ID)
 			k.most[p.ID] = p.MaxLeases
-			if p.Age < settle {
+			if begins(p) {
 				k.settling[p.ID] = true
 			}
 		}
@@ -49,29 +49,35 @@ func (k *Keeper) observe(peers []Peer) (changed, late bool) {
 		case p.Self:
 		case p.ID == k.cfg.ID && p.Since.Before(self.Since):
 			k.end(p, errGhost)
-		case p.IdleFor >= hungAfter && k.isSentinel():
+		case p.IdleFor >= hungAfter && time.Since(k.silent[p.PID]) >= silentAfter && k.isSentinel():
 			k.end(p, errors.New("no heartbeat for "+p.IdleFor.String()))
 		}
 	}
 	return changed, late
 }
 
+// begins says of a peer that it takes nothing yet. A negative age is that of an older session, since whose beginning the
+// server's clock was set back.
+func begins(p Peer) bool { return p.Age >= 0 && p.Age < settle }
+
 // noteSilent notes which sessions are there that keep leases and can't use them, and says whether one of them has ended:
 // what it kept is free then, at once, because its process stopped long before.
 func (k *Keeper) noteSilent(peers []Peer) (ended bool) {
-	before := len(k.silent)
+	silent, there := map[int32]time.Time{}, 0
 	for _, p := range peers {
-		if k.silent[p.PID] {
-			before--
+		since, known := k.silent[p.PID]
+		if known {
+			there++
+		} else {
+			since = time.Now()
 		}
-	}
-	clear(k.silent)
-	for _, p := range peers {
 		if !p.Self && (p.ID == k.cfg.ID || p.IdleFor >= silentAfter) {
-			k.silent[p.PID] = true
+			silent[p.PID] = since
 		}
 	}
-	return before > 0
+	ended = there < len(k.silent)
+	k.silent = silent
+	return ended
 }
 
 // noteVanished lets nothing be locked for a moment where a member is gone that has not said that it leaves: it may live,

@@ -146,6 +146,27 @@ func TestKeeper_HungProcessIsEndedAfterThirtySeconds(t *testing.T) {
 	})
 }
 
+// The fake server panics where two processes may send to one instance, as those whose session is ended for nothing may.
+func TestKeeper_ServerWhoseClockIsSetCostsNobodyItsSession(t *testing.T) {
+	for _, jump := range []time.Duration{time.Hour, -time.Hour} {
+		bubble.Test(t, func(t *testing.T) {
+			v := newServer(1000)
+			for i := range 5 {
+				s := v.start(t, fmt.Sprint("a", i))
+				v.set(func() { s.far = 200 * time.Millisecond })
+			}
+			pass(10*time.Second + time.Millisecond)
+			v.set(func() { v.clock = jump })
+			pass(20 * time.Second)
+			v.fair(t)
+			if ended := len(v.all) - len(v.sessions); ended > 0 {
+				t.Errorf("%d sessions were ended when the clock was set by %s", ended, jump)
+			}
+			v.finish(t)
+		})
+	}
+}
+
 func TestKeeper_WhatAHungProcessKeptIsTakenAsSoonAsItsSessionHasEnded(t *testing.T) {
 	for _, others := range []int{1, 2, 6} {
 		t.Run(fmt.Sprint(others, " others"), func(t *testing.T) {

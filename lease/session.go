@@ -16,7 +16,7 @@ type Peer = struct {
 	ID      string        // drawn at the start of the process, never used twice
 	PID     int32         // of the server's backend
 	Since   time.Time     // start of that backend, by the server's clock; zero where it is hidden from our role
-	Age     time.Duration // of the session; where it is hidden, longer than any
+	Age     time.Duration // of the session, by the server's clock; where it is hidden, longer than any
 	IdleFor time.Duration // since the session's last statement; 0 for ourselves and where it is hidden
 	Mine    bool          // the session has our own role: we may end it
 	Self    bool          // the very session that was asked

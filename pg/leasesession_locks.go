@@ -17,7 +17,7 @@ type LeasePeer = struct {
 	ID      string        // of the process
 	PID     int32         // of the server's backend
 	Since   time.Time     // start of that backend; zero where it is hidden from our role
-	Age     time.Duration // of the session; where it is hidden, longer than any
+	Age     time.Duration // of the session, by the server's clock; where it is hidden, longer than any
 	IdleFor time.Duration // since the session's last statement; 0 for ourselves and where it is hidden
 	Mine    bool          // our role may end the session
 	Self    bool          // the very session that was asked
