@@ -67,6 +67,12 @@ func ReadRange(ctx context.Context, q Querier, after, through int64, limit int) 
 	return collect("read activities", rows, err, scanActivity)
 }
 
+// HighestOf returns the highest of the ids that is one of an activity; 0: none is.
+func HighestOf(ctx context.Context, q Querier, ids []int64) (highest int64, err error) {
+	err = q.QueryRow(ctx, `select coalesce(max(id), 0) from fedsender.source_activity where id = any ($1::bigint[])`, ids).Scan(&highest)
+	return highest, wrap("look for activities that are held", err)
+}
+
 // ReadActivities returns the activities with these ids, with bodies. Ids that are gone are missing.
 func ReadActivities(ctx context.Context, q Querier, ids []int64) ([]Activity, error) {
 	if len(ids) == 0 {

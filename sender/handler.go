@@ -88,7 +88,6 @@ func (e *engine) readSlots(ctx context.Context, ids []int32, anew bool) ([]*slot
 	}
 	slots := make([]*slot, 0, len(states))
 	holders := map[int64][]*slot{}
-	ahead := int64(0)
 	for i := range states {
 		s, err := e.newSlot(&states[i])
 		if err != nil {
@@ -97,21 +96,28 @@ func (e *engine) readSlots(ctx context.Context, ids []int32, anew bool) ([]*slot
 		slots = append(slots, s)
 		for _, id := range s.worker.HeldIDs() {
 			holders[id] = append(holders[id], s)
-			ahead = max(ahead, id)
 		}
 	}
 	if !anew {
 		// What we held ourselves we have read.
-		if err := e.awaitHead(ctx, ahead); err != nil {
+		if err := e.awaitHead(ctx, slices.Collect(maps.Keys(holders))); err != nil {
 			return nil, err
 		}
 	}
 	return slots, e.restore(ctx, holders)
 }
 
-// awaitHead waits until the head has read up to id. Another holder may have been further on: who followed since then is
-// not in our index yet, and an activity would be taken for one that is not meant for the instance.
-func (e *engine) awaitHead(ctx context.Context, id int64) error {
+// awaitHead waits until the head has read up to the last of what is held. Another holder may have been further on: who
+// followed since then is not in our index yet, and an activity would be taken for one that is not meant for the instance.
+// What is gone, as after a restore of the application's tables from an older backup, the head may not come to for long.
+func (e *engine) awaitHead(ctx context.Context, held []int64) error {
+	if len(held) == 0 || slices.Max(held) <= e.dispatcher.decided() {
+		return nil
+	}
+	id, err := pg.HighestOf(ctx, e.pool, held)
+	if err != nil {
+		return err
+	}
 	for e.dispatcher.decided() < id {
 		e.ringHead()
 		select {

@@ -1,6 +1,7 @@
 package sender
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -121,6 +122,22 @@ func TestAcquired_FollowThatTheHeadHasNotReadYetCountsForHeldActivities(t *testi
 	<-b.news // the head is asked to read
 	b.read()
 	b.until("the held activity is sent", func() bool { return slices.Equal(b.got(id), []int64{held}) })
+}
+
+func TestAcquired_HeldActivityThatIsGoneIsNotWaitedFor(t *testing.T) {
+	b := newBench(t)
+	id := b.instance("a.example")
+	last := b.activity()
+	b.read()
+	b.exec(`
+		update fedsender.instance_health
+		set ahead_id = $2::bigint + 2, held = jsonb_build_array(jsonb_build_object('id', $2::bigint + 1))
+		where instance_id = $1`, id, last)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := b.Acquired(ctx, []int32{id}); err != nil {
+		t.Errorf("waited for an activity that is not there: %v", err)
+	}
 }
 
 func TestRelease_CursorsThatOnlyPassedAreWrittenTogether(t *testing.T) {
