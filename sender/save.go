@@ -32,7 +32,8 @@ const (
 	maxLetters     = 2000
 	// hurriedCheckpoints is for a part while something for few waits: that waits for the part before it too.
 	hurriedCheckpoints = 500
-	// maxParts bounds one save where ever more of those come up meanwhile.
+	// maxParts bounds one save where ever more of those come up meanwhile. One of certain cursors, which come behind all dead
+	// letters, is bounded by its context.
 	maxParts = 256
 	// maxLetterInstances is how many instances the letters of one save name together, unless one names more.
 	maxLetterInstances = 50_000
@@ -216,7 +217,10 @@ func (d *dispatcher) giveBack(v *saving) {
 // some cursors.
 func (e *engine) save(ctx context.Context, ids []int32, turn int) error {
 	r := &round{ids: ids, turn: turn, refused: map[int32]bool{}}
-	for range maxParts {
+	for n := 0; ids != nil || n < maxParts; n++ {
+		if err := ctx.Err(); ids != nil && err != nil {
+			return fmt.Errorf("write cursors: %w", err)
+		}
 		more, err := e.savePart(ctx, r)
 		if err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fedsender/fedsender/pg"
 	"github.com/fedsender/fedsender/worker"
 )
 
@@ -86,6 +87,37 @@ func TestSave_MoreLockedRowsThanAPartHasHoldUpNoOtherInstance(t *testing.T) {
 	})
 	if n := written(); n != locked+free {
 		t.Errorf("%d cursors were written, want all", n)
+	}
+}
+
+// TestSave_OfCertainCursorsEndsWithThemHoweverManyDeadLettersComeBefore has so many letters that each is a part of its own, and more of
+// them than one save has parts.
+func TestSave_OfCertainCursorsEndsWithThemHoweverManyDeadLettersComeBefore(t *testing.T) {
+	b := newBench(t)
+	id := b.instance("a.example")
+	b.read()
+	if err := b.Acquired(t.Context(), []int32{id}); err != nil {
+		t.Fatal(err)
+	}
+	sent := b.activity()
+	b.read()
+	b.until("it is sent", func() bool { return len(b.got(id)) == 1 && b.dispatcher.count().inFlight == 0 })
+	many := make([]int32, maxLetterInstances/2+1)
+	for i := range many {
+		many[i] = id + 1 + int32(i)
+	}
+	for n := range int64(maxParts + 2) {
+		b.dispatcher.unsaved.Letters = append(b.dispatcher.unsaved.Letters, pg.Letter{ActivityID: sent + 1 + n, InstanceIDs: many, Reason: "no key"})
+	}
+	b.inSession(func() {
+		if err := b.save(t.Context(), []int32{id}, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	var cursor int64
+	b.scan(&cursor, `select last_successful_id from fedsender.queue_state where instance_id = $1`, id)
+	if cursor != sent {
+		t.Errorf("the cursor is at %d, want %d: who gives the instance up now has what was delivered sent again", cursor, sent)
 	}
 }
 
