@@ -57,7 +57,7 @@ func (d *dispatcher) touch(ids []int32) (held []int32) {
 }
 
 // add takes slots whose state was read for b, unless their instances were given up meanwhile. It returns those whose
-// state must be read again.
+// state must be read again, when the save that is under way has ended.
 func (d *dispatcher) add(b *beginning, slots []*slot) (again []int32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -66,7 +66,7 @@ func (d *dispatcher) add(b *beginning, slots []*slot) (again []int32) {
 		switch old := d.slots[s.id]; {
 		case d.beginnings[s.id] != b || old != nil && old.draining:
 			continue
-		case b.stale[s.id]:
+		case b.stale[s.id], old != nil && old.saving:
 			delete(b.stale, s.id)
 			again = append(again, s.id)
 			continue

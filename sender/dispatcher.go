@@ -345,16 +345,23 @@ func (d *dispatcher) fire() time.Duration {
 	return d.timers[0].wakeAt.Sub(clock())
 }
 
-// remove forgets slots that were drained and, unless that failed, saved.
-func (d *dispatcher) remove(ids []int32) {
+// remove forgets slots that were drained and, unless that failed, saved. It forgets none of them while a save that is under
+// way writes the cursor of one.
+func (d *dispatcher) remove(ids []int32) (done bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for _, id := range ids {
+		if s := d.slots[id]; s != nil && s.saving {
+			return false
+		}
+	}
 	d.voidLetters(func(id int32) bool { return id != 0 && slices.Contains(ids, id) })
 	for _, id := range ids {
 		if s := d.slots[id]; s != nil {
 			d.drop(s)
 		}
 	}
+	return true
 }
 
 // change runs f for the slots with these ids that are held, and lets them go on.

@@ -62,11 +62,19 @@ func (e *engine) begin(ctx context.Context, b *beginning) error {
 		if len(slots) < len(ids) {
 			e.log.Debug("some leased instances have no queue state; they were deleted", "count", len(ids)-len(slots))
 		}
-		ids = e.dispatcher.add(b, slots)
+		if ids = e.dispatcher.add(b, slots); len(ids) > 0 {
+			e.awaitSave()
+		}
 	}
 	e.dispatcher.change(b.ids, e.applyLists) // they may have changed since the states were read
 	e.dispatcher.wantRedeliveries(b.ids)
 	return nil
+}
+
+// awaitSave waits for the save that is under way, if there is one.
+func (e *engine) awaitSave() {
+	e.saveMu.Lock()
+	defer e.saveMu.Unlock()
 }
 
 // readStates reads the states of instances. Those that have none get one; those that were deleted are missing.

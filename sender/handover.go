@@ -223,12 +223,24 @@ func (h *handover) release(part []int32) {
 	if len(part) == 0 {
 		return
 	}
-	h.engine.dispatcher.remove(part)
+	h.remove(part)
 	for _, id := range part {
 		delete(h.open, id)
 	}
 	h.engine.metrics.LeasesGiven(len(part))
 	h.released(part)
+}
+
+// remove forgets instances. It waits for a save that writes their cursors: behind the unlock that would move a cursor that
+// somebody else has read, who must take it for another program's doing.
+func (h *handover) remove(part []int32) {
+	e := h.engine
+	if e.dispatcher.remove(part) {
+		return
+	}
+	e.saveMu.Lock()
+	defer e.saveMu.Unlock()
+	e.dispatcher.remove(part)
 }
 
 // save writes cursors, also when the time for deliveries is over. For those that somebody has locked it waits as long as

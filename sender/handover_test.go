@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -163,4 +164,76 @@ func TestRelease_CursorsThatOnlyPassedAreWrittenTogether(t *testing.T) {
 	if written != len(ids) || transactions != 1 {
 		t.Errorf("%d of %d cursors were written in %d transactions", written, len(ids), transactions)
 	}
+}
+
+// underWay has a save of this instance's turn be taken and written, and does f before that is noted.
+func (b *bench) underWay(id int32, f func()) {
+	b.t.Helper()
+	b.saveMu.Lock()
+	defer b.saveMu.Unlock()
+	v, err := b.dispatcher.takeSaving(&round{turn: int(id) % idleEvery})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if n := len(v.slots) + len(v.passed); n != 1 {
+		b.t.Fatalf("%d cursors are written, want one", n)
+	}
+	f()
+	b.inSession(func() {
+		saved, err := b.write(b.t.Context(), b.session.Load(), v)
+		if err != nil || !saved[id] {
+			b.t.Fatalf("written: %v, error: %v", saved, err)
+		}
+		b.dispatcher.noteSaved(v, saved)
+	})
+}
+
+func TestRelease_WaitsForASaveThatWritesTheCursor(t *testing.T) {
+	b := newBench(t)
+	id := b.known("idle.example")
+	b.read()
+	if err := b.Acquired(t.Context(), []int32{id}); err != nil {
+		t.Fatal(err)
+	}
+	b.activity() // not for it
+	b.read()
+	var given atomic.Int64
+	h := newHandover(b.engine, func([]int32) {
+		var cursor int64
+		b.scan(&cursor, `select last_successful_id from fedsender.queue_state where instance_id = $1`, id)
+		given.Store(cursor)
+	})
+	h.passed[id] = true
+	head := b.dispatcher.count().head
+	b.underWay(id, func() {
+		b.beside(func() {
+			h.stop([]int32{id})
+			h.giveUp(t.Context())
+		})
+	})
+	b.until("it is given up", func() bool { return given.Load() != 0 })
+	if at := given.Load(); at != head {
+		t.Errorf("given up while its cursor was at %d: a save moves it to %d behind the unlock", at, head)
+	}
+}
+
+func TestReload_StateThatASaveIsAboutToChangeIsReadAgain(t *testing.T) {
+	b := newBench(t)
+	id := b.known("idle.example")
+	b.read()
+	if err := b.Acquired(t.Context(), []int32{id}); err != nil {
+		t.Fatal(err)
+	}
+	b.activity() // not for it
+	b.read()
+	b.underWay(id, func() {
+		read := b.dispatcher.expect([]int32{id}, true)
+		slots, err := b.readSlots(t.Context(), read.ids, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again := b.dispatcher.add(read, slots); !slices.Equal(again, []int32{id}) {
+			t.Errorf("begins anew with a state that is about to change; to be read again: %v", again)
+		}
+	})
 }

@@ -52,6 +52,16 @@ type saving struct {
 	more    bool      // it is not all
 }
 
+// end notes that it is under way no more. dispatcher.mu is held.
+func (v *saving) end() {
+	for _, s := range v.slots {
+		s.saving = false
+	}
+	for _, s := range v.passed {
+		s.saving = false
+	}
+}
+
 // addLetter notes an inbox that names no server.
 func (d *dispatcher) addLetter(activityID int64, inbox, reason string) {
 	d.mu.Lock()
@@ -76,6 +86,7 @@ func (d *dispatcher) takeSaving(r *round) (*saving, error) {
 		take = d.takeAll
 	}
 	if err := take(v, r); err != nil {
+		v.end()
 		return nil, err
 	}
 	v.Letters = append(d.unsaved.Letters, v.Letters...)
@@ -118,6 +129,7 @@ func (d *dispatcher) pass(v *saving, s *slot) bool {
 	v.Passed.InstanceIDs = append(v.Passed.InstanceIDs, s.id)
 	v.Passed.Expected = append(v.Passed.Expected, s.savedCursor)
 	v.passed = append(v.passed, s)
+	s.saving = true
 	d.spoil(s.id)
 	return true
 }
@@ -151,6 +163,7 @@ func (d *dispatcher) collect(v *saving, s *slot) error {
 		v.Redelivered = append(v.Redelivered, s.redelivering[job.Activity.ID])
 	}
 	v.slots = append(v.slots, s)
+	s.saving = true
 	v.version = append(v.version, s.worker.Version())
 	d.spoil(s.id)
 	return nil
@@ -169,6 +182,7 @@ func (d *dispatcher) noteSaved(v *saving, saved map[int32]bool) (refused []int32
 	defer d.mu.Unlock()
 	defer d.dispatch()
 	now := clock()
+	v.end()
 	d.noteRedelivered(v.Redelivered)
 	for i, s := range v.slots {
 		if s.dropped {
@@ -208,6 +222,7 @@ func (d *dispatcher) noteSaved(v *saving, saved map[int32]bool) (refused []int32
 func (d *dispatcher) giveBack(v *saving) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	v.end()
 	d.unsaved.Letters = append(v.Letters, d.unsaved.Letters...)
 	d.unsaved.Redelivered = append(v.Redelivered, d.unsaved.Redelivered...)
 }

@@ -49,6 +49,7 @@ type slot struct {
 	savedCursor  int64     // as the database has it
 	savedVersion uint64    // of the worker's state
 	unsavedSince time.Time // an outcome that the database does not have is not older; zero: it has all
+	saving       bool      // a save that is under way writes its cursor
 }
 
 // late says that nothing may start: if the process died, more would be sent again than was promised.
