@@ -66,3 +66,27 @@ func TestOpenLeaseSession_PoolerInTransactionModeIsRefusedInSessionModeAllowed(t
 	require.ErrorIs(t, err, pg.ErrPooled)
 	require.ErrorIs(t, err, pg.ErrSessionLost)
 }
+
+func TestOpenLeaseSession_SettingThatIsRefusedIsToldWithItsCost(t *testing.T) {
+	config := parse(t, postgres.Database(t))
+	newPooler(t, config, true).refuse("tcp_user_timeout")
+	var log bytes.Buffer
+	s, err := pg.OpenLeaseSession(t.Context(), config, "a", 0, slog.New(slog.NewTextHandler(&log, nil)))
+	require.NoError(t, err)
+	defer s.Close()
+	require.Equal(t, 1, strings.Count(log.String(), "the server refuses a setting"), log.String())
+	require.Contains(t, log.String(), "setting=tcp_user_timeout")
+	require.Contains(t, log.String(), "keeps its leases for up to 15 minutes")
+	got, err := s.Lock(t.Context(), []int32{1})
+	require.NoError(t, err)
+	require.Equal(t, []int32{1}, got)
+	batch := &pgx.Batch{}
+	batch.Queue(`select current_setting('tcp_keepalives_idle'), current_setting('search_path')`).QueryRow(func(row pgx.Row) error {
+		var idle, path string
+		err := row.Scan(&idle, &path)
+		require.Equal(t, "6", idle)
+		require.Equal(t, "pg_catalog, pg_temp", path)
+		return err
+	})
+	require.NoError(t, s.Save(t.Context(), batch))
+}

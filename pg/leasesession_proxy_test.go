@@ -3,6 +3,7 @@ package pg_test
 import (
 	"context"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 
@@ -118,7 +119,8 @@ type pooler struct {
 	config     *pgx.ConnConfig
 	perSession bool
 	mu         sync.Mutex
-	age        int // how often change was called
+	age        int    // how often change was called
+	refused    string // a setting that its server does not know; empty: it knows all
 	idle       []*pgconn.HijackedConn
 	clients    []net.Conn
 	work       sync.WaitGroup
@@ -152,6 +154,22 @@ func (p *pooler) change() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.age++
+}
+
+// refuse has the server not know a setting.
+func (p *pooler) refuse(setting string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refused = setting
+}
+
+// rename has a statement that makes the setting make one of another name.
+func (p *pooler) rename(message pgproto3.FrontendMessage) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if parse, ok := message.(*pgproto3.Parse); ok && p.refused != "" {
+		parse.Query = strings.ReplaceAll(parse.Query, p.refused, "no_such_setting")
+	}
 }
 
 func (p *pooler) serve() {
@@ -230,6 +248,7 @@ func (p *pooler) client(client *pgproto3.Backend) {
 			}
 			inside = true
 		}
+		p.rename(message)
 		server.Frontend.Send(message)
 		switch message.(type) {
 		case *pgproto3.Terminate:

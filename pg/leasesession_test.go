@@ -388,6 +388,7 @@ func TestLeaseSession_AsksTheServerToNoticeVanishedHosts(t *testing.T) {
 	want := map[string]string{
 		"tcp_keepalives_idle": "6", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "2", "tcp_user_timeout": "10000",
 		"statement_timeout": "1500", "lock_timeout": "300", "idle_in_transaction_session_timeout": "0", "idle_session_timeout": "0",
+		"transaction_timeout": "0", "synchronous_commit": "off", "search_path": "pg_catalog, pg_temp",
 	}
 	batch := &pgx.Batch{}
 	for name, value := range want {
