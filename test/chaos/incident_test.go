@@ -70,11 +70,19 @@ func (i *incident) letOut(d fediverse.Delivery) bool {
 const (
 	// lossMessage is what a process logs when its lease session is gone.
 	lossMessage = "no lease session; nothing is sent until there is one"
+	// endedMessage is what one logs that has ended the session of another, and silenceReason why.
+	endedMessage  = "ended the lease session of a process"
+	silenceReason = "no heartbeat for"
 	// lossToldAfter is how long after the loss that may be: deliveries end first, and the session is closed.
 	lossToldAfter = 4 * time.Second
 	// aftermath is how long after a fault a loss may still be its consequence.
 	aftermath = 15 * time.Second
 )
+
+// around says whether something at that moment may be of the incident's doing.
+func (i *incident) around(at time.Time) bool {
+	return !at.Before(i.at) && at.Before(i.end.Add(aftermath))
+}
 
 // noteOwnLosses makes incidents of lease sessions that processes lost without a fault, as happens where they or the database
 // get no processor for seconds. They cost what any loss costs, and are counted apart.
@@ -97,8 +105,24 @@ func (r *rig) noteOwnLosses() (count int) {
 	return count
 }
 
+// judgeEnded complains of processes that ended the session of another one for its silence although nothing had been done to
+// any: what that costs would pass for what a fault may cost.
+func (r *rig) judgeEnded(j *judgement) {
+	for _, s := range r.started {
+		for line := range strings.Lines(s.Log()) {
+			var entry struct{ Time time.Time }
+			if !strings.Contains(line, endedMessage) || !strings.Contains(line, silenceReason) || json.Unmarshal([]byte(line), &entry) != nil {
+				continue
+			}
+			if !slices.ContainsFunc(r.incidents, func(i *incident) bool { return i.around(entry.Time) }) {
+				j.complain("ended a session without a cause", "%s: %s", s.Name, line)
+			}
+		}
+	}
+}
+
 func (r *rig) explained(process string, at time.Time) bool {
 	return slices.ContainsFunc(r.incidents, func(i *incident) bool {
-		return i.hits(process) && !at.Before(i.at) && at.Before(i.end.Add(aftermath))
+		return i.hits(process) && i.around(at)
 	})
 }

@@ -305,6 +305,7 @@ func (s *storm) judge(ctx context.Context, out *result) {
 	j := &out.judgement
 	from := s.seen
 	s.seen = ledger.Count("")
+	s.judgeEnded(j)
 	j.ownLosses = s.noteOwnLosses()
 	s.judgeDuplicates(j, from)
 	s.judgeOverlaps(j, from)
