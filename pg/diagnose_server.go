@@ -59,7 +59,7 @@ func (d *diagnosis) visibility() {
 	}
 	switch {
 	case !tracks:
-		d.add("other sessions", Warn, "track_activities is off: gaps of ids must be decided by pg_locks, which is slower", "turn track_activities on")
+		d.add("other sessions", Warn, "track_activities is off: gaps of ids must be decided by pg_locks, which is slower, and a process that hangs keeps its leases, because nobody sees that it is silent", "turn track_activities on")
 	case !seesOthers:
 		d.add("other sessions", Warn, "transactions of other roles are hidden: gaps of ids must be decided by pg_locks, which is slower", "grant pg_read_all_stats to "+user)
 	default:
