@@ -24,9 +24,11 @@ const (
 	lastWordsTimeout = 250 * time.Millisecond
 	// readBufferBytes holds the usual answer.
 	readBufferBytes = 4 << 10
-	// sendBufferBytes holds all but long requests, so that they leave in one write and one record of TLS. A socket that
-	// has nothing under way takes as much at once: Linux gives it more than 64 KiB when it is connected (tcp(7)).
+	// sendBufferBytes holds all but long requests, so that they leave in one write and one record of TLS.
 	sendBufferBytes = 16 << 10
+	// promptBytes of a request are taken at once by a socket that has nothing under way: Linux gives it more room than that when
+	// it is connected (tcp(7)). So nobody need read meanwhile.
+	promptBytes = 64 << 10
 )
 
 var (
@@ -113,7 +115,8 @@ func (c *conn) roundTrip(a *attempt, d *direct, reader *bufio.Reader) (*http.Res
 	}
 	fits := min(len(a.doc.Body), cap(first)-len(first))
 	first = append(first, a.doc.Body[:fits]...)
-	if rest := a.doc.Body[fits:]; len(rest) > 0 {
+	rest := a.doc.Body[fits:]
+	if len(first)+len(rest) > promptBytes {
 		if err := c.stream.SetDeadline(time.Time{}); err != nil { // the request's own time-out goes on
 			return nil, nil, err
 		}
@@ -122,10 +125,12 @@ func (c *conn) roundTrip(a *attempt, d *direct, reader *bufio.Reader) (*http.Res
 		response, err := c.readHeader(reader)
 		return response, s, err
 	}
-	// The kernel takes this much from a connection that has nothing under way, so nobody need read meanwhile.
 	err = c.stream.SetDeadline(time.Now().Add(d.headerTimeout))
 	if err == nil {
 		_, err = c.stream.Write(first)
+	}
+	if err == nil && len(rest) > 0 {
+		_, err = c.stream.Write(rest)
 	}
 	*buffer = first[:0]
 	writeBuffers.Put(buffer)

@@ -136,7 +136,7 @@ func BenchmarkExchange(b *testing.B) {
 	plain, encrypted, caFile := startReceiver(b)
 	key := newKey(b)
 	for _, scheme := range []string{"http", "https"} {
-		for _, size := range []int{1400, 256 << 10} {
+		for _, size := range []int{1400, 48 << 10, 256 << 10} {
 			for _, by := range []string{"direct", "nethttp"} {
 				b.Run(fmt.Sprintf("%s/%dB/%s", scheme, size, by), func(b *testing.B) {
 					client := newClient(b, deliver.Config{

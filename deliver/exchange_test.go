@@ -1,7 +1,6 @@
 package deliver_test
 
 import (
-	"bytes"
 	"io"
 	"net"
 	"net/http"
@@ -191,66 +190,6 @@ func TestPost_AKeptConnectionThatIsSilentIsNotTriedAgain(t *testing.T) {
 	wantClass(t, p.post(toad), deliver.Delivered)
 	wantClass(t, p.post(toad), deliver.Retry, "timed out", "timeout awaiting")
 	wantCount(t, "requests", s.requests.Load(), 2)
-}
-
-// endlessDocument is longer than what the kernel takes for a server that reads nothing (tcp_wmem and tcp_rmem of 4 and
-// 6 MiB, commonly), and so than any that is sent in earnest.
-func endlessDocument(t testing.TB) *deliver.Document {
-	doc := newDocument(t, `{}`)
-	doc.Body = bytes.Repeat([]byte("x"), 64<<20)
-	return doc
-}
-
-func TestPost_AnswerIsHeardWhileTheRequestIsStillBeingSent(t *testing.T) {
-	const refusal = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\n\r\ntoo long"
-	doc := endlessDocument(t)
-	for name, leave := range map[string]func(v *visit){
-		"and the server listens no more": func(v *visit) { <-v.script.done },
-		"and the server hangs up":        func(*visit) {},
-		"and the server listens on":      func(v *visit) { _ = v.listen() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newScript(t, func(v *visit) {
-				_, _ = v.reader.ReadByte()
-				v.say(refusal)
-				leave(v)
-			})
-			p := newPoster(t, s.config())
-			p.doc = doc
-			within(t, 10*time.Second, func() {
-				out := p.post(toad)
-				// A connection that was reset may have lost what was said before.
-				if name == "and the server hangs up" && out.Class == deliver.Retry {
-					t.Logf("not heard: %s", out.Reason)
-					return
-				}
-				wantClass(t, out, deliver.Refused, "413", "too long")
-			})
-		})
-	}
-}
-
-func TestPost_LongDocumentLeavesAConnectionThatIsUsedAgain(t *testing.T) {
-	s := newScript(t, func(v *visit) { v.serve(ok) })
-	p := newPoster(t, s.config())
-	p.doc = newDocument(t, `{"content":"`+strings.Repeat("x", deliver.MaxBodyBytes-100)+`"}`)
-	wantClass(t, p.post(toad), deliver.Delivered)
-	p.doc = newDocument(t, `{}`)
-	wantClass(t, p.post(toad), deliver.Delivered)
-	wantCount(t, "requests", s.requests.Load(), 2)
-	if n := s.opened.Load(); n > 2 {
-		t.Errorf("%d connections", n)
-	}
-}
-
-func TestPost_ServerThatNeverReadsEndsInTime(t *testing.T) {
-	s := newScript(t, func(v *visit) { <-v.script.done })
-	config := s.config()
-	config.RequestTimeout = 300 * time.Millisecond
-	p := newPoster(t, config)
-	p.doc = endlessDocument(t)
-	within(t, 10*time.Second, func() { wantClass(t, p.post(toad), deliver.Retry, "no answer within 300ms") })
 }
 
 // endless answers with the text, again and again until the client hangs up.
