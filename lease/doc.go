@@ -74,7 +74,8 @@
 //
 // With more instances than the lock table's budget or MaxLeases allow, a process holds those with work, which a [Waiter]
 // knows, by turns of 10 s, and visits the others. With B instances that have work or are due for a visit and L locks, one
-// with work waits at most about ceil(B/L) turns, each with a hand-over (as long as its slowest delivery, 8 s at most). One
+// with work waits at most about ceil(B/L) turns, each with a hand-over (as long as its slowest delivery, 8 s at most, and as long
+// as somebody keeps its cursor locked). One
 // without known work is visited every ceil(own/L) minutes, a turn, and such a wait: what was there before the process began, or
 // was known to another owner only, is found so; at once where there is room without work. Who backs off, is paused or
 // dead has no work until its next try. Sessions that are about to end count as holders, and who joins a fleet that is

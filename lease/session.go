@@ -58,8 +58,8 @@ type Handler interface {
 	Acquired(ctx context.Context, ids []int32) error
 	// Release drains ids and writes their cursors. It calls released for each part of them as soon as nothing of that
 	// is in flight and its cursors are written, or could not be: then the part is unlocked. When ctx ends it cancels
-	// what is in flight. It returns when nothing of ids is in flight, with or without an error; what it did not
-	// name by then is unlocked too.
+	// what is in flight. For cursors that somebody keeps locked it may wait longer, as long as the session lasts. It returns
+	// when nothing of ids is in flight, with or without an error; what it did not name by then is unlocked too.
 	Release(ctx context.Context, ids []int32, released func(part []int32)) error
 }
 

@@ -19,10 +19,10 @@ const (
 	// handoverSave is for cursors, also when the time for deliveries is over.
 	handoverSave = 4 * time.Second
 	// lockPatience is for another session that has locked a cursor, which is mostly over in an instant; the others of the
-	// part wait too. A process that ends comes back to it, as long as deliveries could take. lockPause is between two looks.
+	// part wait too. It is tried again when they are gone. lockPause is between two looks.
 	lockPatience = time.Second
 	lockPause    = 20 * time.Millisecond
-	// insistPause leaves the session to the heartbeat between two attempts of a process that ends.
+	// insistPause leaves the session to the heartbeat between two of these attempts.
 	insistPause = 100 * time.Millisecond
 )
 
@@ -32,7 +32,9 @@ type handover struct {
 	engine   *engine
 	released func(part []int32)
 	failed   []error
-	fill     bool // gaps between what was delivered are filled before
+	fill     bool      // gaps between what was delivered are filled before
+	leaves   bool      // it began when the process was told to end
+	toldAt   time.Time // when that was seen, if it was later
 
 	// passed are idle instances whose cursors were written right before: what the head has gone by since is not for them, and
 	// who holds them next reads it again, together for all.
@@ -47,7 +49,7 @@ type handover struct {
 }
 
 func newHandover(e *engine, released func([]int32)) *handover {
-	return &handover{engine: e, released: released, open: map[int32]bool{}, passed: map[int32]bool{}, ready: make(chan struct{}, 1)}
+	return &handover{engine: e, released: released, leaves: e.ending(), open: map[int32]bool{}, passed: map[int32]bool{}, ready: make(chan struct{}, 1)}
 }
 
 // end notes an instance that has nothing in flight. dispatcher.mu is held.
@@ -64,7 +66,7 @@ func (h *handover) end(id int32) {
 func (e *engine) Release(ctx context.Context, ids []int32, released func(part []int32)) error {
 	h := newHandover(e, released)
 	// Where the application has a sender of its own, that may be the one who goes on, by the cursors alone.
-	h.fill = e.ending() && e.source.Load().StopsOnMovedCursor
+	h.fill = h.leaves && e.source.Load().StopsOnMovedCursor
 	busy, idle := e.dispatcher.byLoad(ids)
 	for len(busy) > 0 {
 		n := min(len(busy), handoverPart)
@@ -155,7 +157,7 @@ func (h *handover) giveUp(ctx context.Context) {
 		locked, waits := lockedOf(err, unsaved)
 		switch {
 		case err == nil:
-		case waits && e.ending():
+		case waits:
 			h.blocked = !errors.Is(err, errLocked)
 			part = h.putOff(part, locked)
 		default:
@@ -186,17 +188,17 @@ func (h *handover) putOff(part, locked []int32) (others []int32) {
 	return slices.DeleteFunc(part, func(id int32) bool { return slices.Contains(locked, id) })
 }
 
-// insist tries to write the cursors that were locked until that succeeds or ctx ends, and once more then.
+// insist tries to write the cursors that were locked until that succeeds or is over, and once more then.
 func (h *handover) insist(ctx context.Context) {
 	for len(h.locked) > 0 {
-		over := ctx.Err() != nil
+		over := h.over(ctx)
 		part := slices.Clone(h.locked[:min(len(h.locked), handoverPart)])
 		h.locked = h.locked[len(part):]
 		err := h.save(ctx, part, 0)
 		locked, waits := lockedOf(err, part)
 		if waits && !over {
 			h.release(h.putOff(part, locked))
-			pause(ctx, insistPause)
+			pause(context.WithoutCancel(ctx), insistPause)
 			continue
 		}
 		if err != nil && !errors.Is(err, errLocked) { // it is the same for those that are left
@@ -207,6 +209,20 @@ func (h *handover) insist(ctx context.Context) {
 		}
 		h.release(part)
 	}
+}
+
+// over says whether locked cursors are waited for no longer. A process that goes on has no reason not to, as long as its session
+// lasts: it would send nothing that it can't save either, and the next holder would send again what is not saved.
+func (h *handover) over(ctx context.Context) bool {
+	switch {
+	case h.leaves:
+		return ctx.Err() != nil
+	case !h.engine.ending():
+		return false
+	case h.toldAt.IsZero():
+		h.toldAt = time.Now()
+	}
+	return time.Since(h.toldAt) >= h.engine.config.ShutdownTimeout
 }
 
 // fail notes cursors that were not written.

@@ -4,15 +4,19 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
 // toldToEnd has the bench's engine end, as at SIGTERM.
-func (b *bench) toldToEnd() {
+func (b *bench) toldToEnd() { b.toldLater()() }
+
+// toldLater has the bench's engine end when end is called.
+func (b *bench) toldLater() (end func()) {
 	ended := make(chan struct{})
-	close(ended)
 	b.ended = ended
+	return func() { close(ended) }
 }
 
 // delivered holds instances that have got an activity which no cursor knows of.
@@ -32,29 +36,33 @@ func (b *bench) delivered(domains ...string) (ids []int32, cursor int64) {
 	return ids, cursor
 }
 
-func TestRelease_AtTheEndALockedCursorIsWaitedForBesideTheOthers(t *testing.T) {
-	b := newBench(t)
-	ids, cursor := b.delivered("locked.example", "free.example")
-	end := b.lock("queue_state", "instance_id", ids[0])
-	b.toldToEnd()
-	b.inSession(func() {
-		var released []int32
-		err := b.Release(t.Context(), ids, func(part []int32) {
-			if released = append(released, part...); slices.Equal(released, ids[1:]) {
-				end() // the other one did not wait for it, and it was not given up
+func TestRelease_ALockedCursorIsWaitedForBesideTheOthers(t *testing.T) {
+	for name, told := range map[string]func(b *bench){"at the end": (*bench).toldToEnd, "while it goes on": func(*bench) {}} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			ids, cursor := b.delivered("locked.example", "free.example")
+			end := b.lock("queue_state", "instance_id", ids[0])
+			told(b)
+			b.inSession(func() {
+				var released []int32
+				err := b.Release(t.Context(), ids, func(part []int32) {
+					if released = append(released, part...); slices.Equal(released, ids[1:]) {
+						end() // the other one did not wait for it, and it was not given up
+					}
+				})
+				if err != nil || !slices.Equal(released, []int32{ids[1], ids[0]}) {
+					t.Errorf("says %v, released %d", err, released)
+				}
+			})
+			for _, id := range ids {
+				if got := b.cursorOf(id); got != cursor {
+					t.Errorf("cursor %d is %d, want %d", id, got, cursor)
+				}
+			}
+			if n := b.left.unwritten.Load(); n != 0 {
+				t.Errorf("%d are said not to be written", n)
 			}
 		})
-		if err != nil || !slices.Equal(released, []int32{ids[1], ids[0]}) {
-			t.Errorf("says %v, released %d", err, released)
-		}
-	})
-	for _, id := range ids {
-		if got := b.cursorOf(id); got != cursor {
-			t.Errorf("cursor %d is %d, want %d", id, got, cursor)
-		}
-	}
-	if n := b.left.unwritten.Load(); n != 0 {
-		t.Errorf("%d are said not to be written", n)
 	}
 }
 
@@ -80,32 +88,88 @@ func TestRelease_AtTheEndALockedCursorIsGivenUpWhenTheTimeIsOver(t *testing.T) {
 	}
 }
 
-func TestRelease_AtTheEndALockedTableIsWaitedFor(t *testing.T) {
+func TestRelease_ALockedTableIsWaitedFor(t *testing.T) {
+	for name, told := range map[string]func(b *bench){"at the end": (*bench).toldToEnd, "while it goes on": func(*bench) {}} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			ids, cursor := b.delivered("one.example", "two.example")
+			unlock := b.lockQueueState()
+			told(b)
+			b.inSession(func() {
+				b.beside(func() {
+					if err := b.Release(t.Context(), ids, func([]int32) {}); err != nil {
+						t.Errorf("says %v", err)
+					}
+				})
+				first := b.waitsSince(time.Time{})
+				b.waitsSince(first) // once more: the first attempt has failed
+				unlock()
+				b.until("all is written", func() bool { return b.cursorOf(ids[0]) == cursor && b.cursorOf(ids[1]) == cursor })
+			})
+		})
+	}
+}
+
+func TestRelease_WhoGoesOnWaitsForALockedTableLongerThanForDeliveries(t *testing.T) {
 	b := newBench(t)
-	ids, cursor := b.delivered("one.example", "two.example")
-	tx, err := b.pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
-	if _, err := tx.Exec(t.Context(), `lock table fedsender.queue_state in access exclusive mode`); err != nil {
-		t.Fatal(err)
-	}
-	b.toldToEnd()
+	ids, cursor := b.delivered("one.example")
+	unlock := b.lockQueueState()
+	ctx, over := context.WithCancel(t.Context())
+	over()
 	b.inSession(func() {
-		var released []int32
+		var released atomic.Bool
 		b.beside(func() {
-			if err := b.Release(t.Context(), ids, func(part []int32) { released = append(released, part...) }); err != nil {
+			if err := b.Release(ctx, ids, func([]int32) { released.Store(true) }); err != nil {
 				t.Errorf("says %v", err)
 			}
 		})
 		first := b.waitsSince(time.Time{})
-		b.waitsSince(first) // once more: the first attempt has failed
-		if err := tx.Rollback(t.Context()); err != nil {
-			t.Fatal(err)
+		b.waitsSince(first)
+		if released.Load() {
+			t.Error("it was given up without its cursor: the next holder sends again what was delivered")
 		}
-		b.until("all is written", func() bool { return b.cursorOf(ids[0]) == cursor && b.cursorOf(ids[1]) == cursor })
+		unlock()
+		b.until("it is given up", released.Load)
 	})
+	if got := b.cursorOf(ids[0]); got != cursor {
+		t.Errorf("the cursor is %d, want %d", got, cursor)
+	}
+}
+
+func TestRelease_WhoIsToldToEndMeanwhileWaitsAsLongAsDeliveriesMayTake(t *testing.T) {
+	b := newBench(t)
+	ids, _ := b.delivered("one.example")
+	unlock := b.lockQueueState()
+	defer unlock()
+	b.config.ShutdownTimeout = time.Millisecond
+	end := b.toldLater()
+	b.inSession(func() {
+		b.beside(func() {
+			b.waitsSince(time.Time{})
+			end()
+		})
+		if err := b.Release(t.Context(), ids, func([]int32) {}); err == nil {
+			t.Error("says that all is written")
+		}
+	})
+	if n := b.left.unwritten.Load(); n != 1 {
+		t.Errorf("%d are said not to be written, want the one", n)
+	}
+}
+
+// lockQueueState is what an administrator's lock does to every cursor, until unlock is called.
+func (b *bench) lockQueueState() (unlock func()) {
+	b.t.Helper()
+	tx, err := b.pool.Begin(b.t.Context())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	unlock = func() { _ = tx.Rollback(context.WithoutCancel(b.t.Context())) } // once more is no error that matters
+	b.t.Cleanup(unlock)
+	if _, err := tx.Exec(b.t.Context(), `lock table fedsender.queue_state in access exclusive mode`); err != nil {
+		b.t.Fatal(err)
+	}
+	return unlock
 }
 
 // waitsSince waits until a statement that began later waits for a lock, and returns when it began.

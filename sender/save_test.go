@@ -163,25 +163,6 @@ func (b *bench) cursorOf(id int32) (cursor int64) {
 	return cursor
 }
 
-func TestRelease_SaysWhoseCursorSomebodyKeepsLocked(t *testing.T) {
-	b := newBench(t)
-	id := b.instance("locked.example")
-	b.read()
-	if err := b.Acquired(t.Context(), []int32{id}); err != nil {
-		t.Fatal(err)
-	}
-	b.deliver(id, b.activity())
-	end := b.lock("queue_state", "instance_id", id)
-	b.inSession(func() {
-		var released []int32
-		err := b.Release(t.Context(), []int32{id}, func(part []int32) { released = append(released, part...) })
-		if !errors.Is(err, errLocked) || !slices.Equal(released, []int32{id}) {
-			t.Errorf("says %v, released %d", err, released)
-		}
-	})
-	end()
-}
-
 // lock keeps the rows of instances in a table locked until end is called, as a transaction that was left open does.
 func (b *bench) lock(table, column string, ids ...int32) (end func()) {
 	b.t.Helper()
