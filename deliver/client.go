@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"time"
+
+	"golang.org/x/net/http/httpproxy"
 
 	"github.com/fedsender/fedsender/deliver/sign"
 )
@@ -56,9 +57,9 @@ type Config struct {
 	ConnectTo string
 	// CAFile is a PEM file of roots that are trusted besides the system's. See [Client.ReloadCAFile].
 	CAFile string
-	// Proxy says which proxy a request takes; nil is http.ProxyFromEnvironment. See [Client.Post] for what the address
+	// Proxy says which proxy a request to the URL takes; nil goes by HTTPS_PROXY, HTTP_PROXY and NO_PROXY. See [Client.Post] for what the address
 	// guard can't see then.
-	Proxy func(*http.Request) (*url.URL, error)
+	Proxy func(*url.URL) (*url.URL, error)
 
 	UserAgent string
 	// SenderName, when set, is sent as X-Fedsender-Process. For tests that tell processes apart.
@@ -149,10 +150,10 @@ func setDefaults(config *Config) {
 		config.Now = time.Now
 	}
 	if config.Proxy == nil {
-		config.Proxy = http.ProxyFromEnvironment
+		config.Proxy = httpproxy.FromEnvironment().ProxyFunc()
 	}
 	if config.ConnectTo != "" {
-		config.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
+		config.Proxy = func(*url.URL) (*url.URL, error) { return nil, nil }
 	}
 }
 

@@ -100,14 +100,9 @@ func (d *direct) exchange(ctx context.Context, a *attempt) (*answer, error) {
 // signForKept signs and takes a connection that was kept, but not before the signature has its turn: until then it is of use
 // to others. So an instance has about as many connections as requests that are on their way, however many wait.
 func (d *direct) signForKept(ctx context.Context, a *attempt) (c *conn, err error) {
-	a.ready = func() error {
-		if c = d.idle.take(originOf(a)); c == nil {
-			return errNothingKept
-		}
-		return nil
-	}
+	a.from = d.idle
 	err = a.sign(ctx)
-	a.ready = nil
+	c, a.from, a.kept = a.kept, nil, nil
 	switch {
 	case err != nil && c != nil:
 		d.idle.put(c)

@@ -75,7 +75,8 @@ type attempt struct {
 	patience *patience // of Post
 
 	proxied    bool
-	ready      func() error // asked when the signature has its turn; nil: it is made in any case
+	from       *idlePool    // the signature is made for a connection of it, or not at all; nil: for any
+	kept       *conn        // that one
 	begun      bool         // a connection was made for it
 	date       string       // of the last signing string
 	parameters string       // of the last signature base
@@ -139,7 +140,7 @@ func (a *attempt) do(ctx context.Context) (out Outcome, location string) {
 
 // exchange takes the operator's proxy, where there is one for the URL.
 func (a *attempt) exchange(ctx context.Context) (*answer, error) {
-	proxy, err := a.client.config.Proxy(&http.Request{Method: http.MethodPost, URL: a.url})
+	proxy, err := a.client.config.Proxy(a.url)
 	switch {
 	case err != nil:
 		// The error may quote the proxy's URL with its password.

@@ -44,8 +44,8 @@ func TestPost_TakesTheProxyThatTheOperatorNames(t *testing.T) {
 		w.WriteHeader(http.StatusAccepted)
 	})
 	proxy, script := proxyTo(t, server.Listener.Addr().String())
-	config.Proxy = func(r *http.Request) (*url.URL, error) {
-		if r.URL.Host == "toad.example" && r.Method == http.MethodPost {
+	config.Proxy = func(target *url.URL) (*url.URL, error) {
+		if target.Host == "toad.example" {
 			return proxy, nil
 		}
 		return nil, nil
@@ -60,7 +60,7 @@ func TestPost_ProxyThatWantsCredentialsIsNoAnswerOfTheInbox(t *testing.T) {
 	s := newScript(t, func(v *visit) {
 		v.serve("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
 	})
-	config := deliver.Config{Policy: deliver.Policy{AllowHTTP: true}, Proxy: func(*http.Request) (*url.URL, error) {
+	config := deliver.Config{Policy: deliver.Policy{AllowHTTP: true}, Proxy: func(*url.URL) (*url.URL, error) {
 		return &url.URL{Scheme: "http", Host: s.address}, nil
 	}}
 	wantClass(t, post(t, config, "http://toad.example/inbox"), deliver.Retry, "the proxy wants other credentials")

@@ -51,7 +51,7 @@ func (c *Client) Reach(ctx context.Context, host string) (r Reached, err error) 
 	request := (&http.Request{
 		Method: http.MethodHead, URL: target, Host: host, Header: http.Header{"User-Agent": {c.config.UserAgent}},
 	}).WithContext(ctx)
-	proxy, err := c.config.Proxy(request)
+	proxy, err := c.config.Proxy(target)
 	if err != nil {
 		return r, &ReachError{Step: StepProxy, Problem: "the URL of the proxy is not one (HTTPS_PROXY, HTTP_PROXY)"}
 	}

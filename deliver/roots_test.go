@@ -17,8 +17,8 @@ func TestReloadCAFile_TrustsWhatTheFileHoldsFromThenOn(t *testing.T) {
 	server, config := newServer(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) })
 	address := server.Listener.Addr().String()
 	proxy, _ := proxyTo(t, address)
-	config.Proxy = func(r *http.Request) (*url.URL, error) {
-		if r.URL.Host == "example.com" {
+	config.Proxy = func(target *url.URL) (*url.URL, error) {
+		if target.Host == "example.com" {
 			return proxy, nil
 		}
 		return nil, nil

@@ -51,9 +51,9 @@ func (a *attempt) SigningString() ([]byte, error) {
 	if a.gate.shut() {
 		return nil, errShut
 	}
-	if a.ready != nil {
-		if err := a.ready(); err != nil {
-			return nil, err
+	if a.from != nil {
+		if a.kept = a.from.take(originOf(a)); a.kept == nil {
+			return nil, errNothingKept
 		}
 	}
 	now := a.now()
@@ -81,7 +81,7 @@ func signingString(target, host, date, digest string) []byte {
 // signatureHeader writes the parameters in the one order, with quotes and without blanks, that all parsers take:
 // Castopod reads them with a regular expression; Misskey, GoToSocial and PieFed trip over blanks.
 func signatureHeader(keyID string, signature []byte) string {
-	b := make([]byte, 0, 96+len(keyID)+base64.StdEncoding.EncodedLen(len(signature)))
+	b := make([]byte, 0, 1024) // on the stack, unless the key is extraordinary
 	b = append(append(b, `keyId="`...), keyID...)
 	b = append(b, `",algorithm="rsa-sha256",headers="(request-target) host date digest",signature="`...)
 	b = append(base64.StdEncoding.AppendEncode(b, signature), '"')

@@ -36,7 +36,7 @@ func TestPostTraced_TellsOfEachPhaseAndCarriesTheTraceparent(t *testing.T) {
 		wantClass(t, client.PostTraced(t.Context(), server.URL+"/inbox", doc, key, told), deliver.Delivered)
 	}
 	proxy := newScript(t, func(v *visit) { v.serve("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n") })
-	config = deliver.Config{Policy: deliver.Policy{AllowHTTP: true}, Proxy: func(*http.Request) (*url.URL, error) {
+	config = deliver.Config{Policy: deliver.Policy{AllowHTTP: true}, Proxy: func(*url.URL) (*url.URL, error) {
 		return &url.URL{Scheme: "http", Host: proxy.address}, nil
 	}}
 	wantClass(t, newClient(t, config).PostTraced(t.Context(), "http://toad.example/inbox", doc, key, trace), deliver.Delivered)

@@ -2,7 +2,6 @@ package outcomes
 
 import (
 	"math"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -14,7 +13,7 @@ import (
 	"github.com/fedsender/fedsender/worker"
 )
 
-func noProxy(*http.Request) (*url.URL, error) { return nil, nil }
+func noProxy(*url.URL) (*url.URL, error) { return nil, nil }
 
 // inTurn gives one answer after the other, and the last one for ever.
 func inTurn(answers ...fediverse.Answer) fediverse.Answer {
