@@ -70,6 +70,9 @@ const (
 	// reservedPart of what may be in flight is kept for what is for few: they would wait for one of the others to end, and
 	// those come to their ends together.
 	reservedPart = 16
+	// hurryUnsaved is how long an outcome may be unsaved where something for few starts: longer than it takes to save all of
+	// tens of thousands. What takes longer is a database that takes nothing.
+	hurryUnsaved = 5 * saveEvery
 	// maxHurried is how many deliveries of an instance hurry because of one for few behind them. With more before it, it is
 	// the instance that is slow.
 	maxHurried = 16
@@ -182,7 +185,7 @@ func (d *dispatcher) dispatch() {
 		if s.dropped || s.draining && !s.closing {
 			continue
 		}
-		if s.late() && !s.closing { // noteSaved looks at those that were late
+		if s.mustBeSaved(now) && !s.closing { // noteSaved looks at those that were late
 			d.holdUp(s)
 			continue
 		}

@@ -3,8 +3,6 @@ package sender
 import (
 	"slices"
 	"testing"
-	"testing/synctest"
-	"time"
 )
 
 // turn saves what the turn of an instance brings and says that the database has taken it.
@@ -65,36 +63,5 @@ func TestSave_PassedInstanceThatSomebodyMovedIsNoticed(t *testing.T) {
 		if moved := s.noteSaved(v, map[int32]bool{}); !slices.Equal(moved, []int32{1}) {
 			t.Errorf("%v count as moved, want instance 1", moved)
 		}
-	})
-}
-
-func TestSave_NothingMoreStartsWhereWhatSettledIsUnsavedForASecond(t *testing.T) {
-	onStage(t, 2, func(s *stage) {
-		s.broadcast(12, 1)
-		time.Sleep(saveEvery - time.Millisecond)
-		s.broadcast(13, 1)
-		s.wantSent(1, 12, 13)
-		time.Sleep(time.Millisecond)
-		s.broadcast(14, 1, 2)
-		s.wantSent(1, 12, 13)
-		s.wantSent(2, 14) // has nothing unsaved
-
-		v, err := s.takeSaving(&round{turn: 1})
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		s.broadcast(15, 2) // settles after the save began, so it is not in it
-		time.Sleep(saveEvery / 2)
-		s.noteSaved(v, map[int32]bool{1: true, 2: true})
-		synctest.Wait()
-		s.wantSent(1, 12, 13, 14)
-		s.wantSent(2, 14, 15)
-		time.Sleep(saveEvery / 2)
-		s.broadcast(16, 1, 2)
-		s.wantSent(1, 12, 13, 14, 16)
-		s.wantSent(2, 14, 15)
-		s.turn(2)
-		synctest.Wait()
-		s.wantSent(2, 14, 15, 16)
 	})
 }

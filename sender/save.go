@@ -16,8 +16,9 @@ import (
 
 const (
 	// saveEvery is the longest that a settled delivery is in no cursor while others start: saves begin early enough for
-	// that, and where they take too long, or fail, nothing more is sent to the instance until one succeeds. So what a
-	// process that dies has sent in vain is a second of deliveries and what was in flight, however slow the database is.
+	// that, and where they take too long, or fail, nothing more is sent to the instance until one succeeds, but little that is
+	// for few: see [slot.mustBeSaved]. So what a process that dies has sent in vain is a second of deliveries and what was in
+	// flight, however slow the database is.
 	saveEvery = time.Second
 	// saveLull is left after a turn that took that long, and after a save that failed, whoever waits for the next.
 	saveLull = saveEvery / 10

@@ -20,7 +20,7 @@ func TestSave_TheFirstAreThoseWhereSomethingForFewWaits(t *testing.T) {
 			all = append(all, id+1)
 		}
 		s.broadcast(11, all...)
-		time.Sleep(saveEvery)
+		time.Sleep(hurryUnsaved)
 		s.change([]int32{7}, func(s *slot, now time.Time) { s.unsavedSince = now.Add(-time.Minute) })
 		s.broadcast(12, last)
 		s.wantSent(last, 11)
@@ -48,7 +48,7 @@ func TestSave_TheFirstAreThoseWhereSomethingForFewWaits(t *testing.T) {
 func TestSave_ReplyKeepsItsPlaceUntilASaveSucceeds(t *testing.T) {
 	onStage(t, 2, func(s *stage) {
 		s.broadcast(11, 1, 2)
-		time.Sleep(saveEvery)
+		time.Sleep(hurryUnsaved)
 		s.broadcast(12, 1)
 		v, err := s.takeSaving(&round{})
 		if err != nil {

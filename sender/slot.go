@@ -52,9 +52,25 @@ type slot struct {
 	saving       bool      // a save that is under way writes its cursor
 }
 
-// late says that nothing may start: if the process died, more would be sent again than was promised.
+// late says that an outcome is unsaved for so long that only what is for few may still start, and not for long.
 func (s *slot) late() bool {
 	return !sendsUnsaved && !s.unsavedSince.IsZero() && time.Since(s.unsavedSince) >= saveEvery
+}
+
+// owed bounds what would be sent again if the process died: what is in flight, and what ended and is not saved.
+func (s *slot) owed() int { return s.inFlight + int(s.worker.Version()-s.savedVersion) }
+
+// mustBeSaved says that nothing may start before the slot is saved. If the process dies, no more is sent again than the window
+// and what ended within one second. An end leaves what is owed as it is and a save lowers it, so it is enough that each
+// start keeps to it:
+//   - While the slot is not late, all that ended and is unsaved did so within the last second, and no more is in flight than
+//     the window.
+//   - While it is late, a start leaves less than the window owed before it: not more than the window with it, whenever the
+//     rest ended.
+//
+// The second is only for what is for few, and ends with hurryUnsaved. Without a save at most a window of deliveries starts so.
+func (s *slot) mustBeSaved(now time.Time) bool {
+	return s.late() && (s.hurried == 0 || time.Since(s.unsavedSince) >= hurryUnsaved || s.owed() >= s.worker.Window(now))
 }
 
 // wanted leaves out what was committed before the instance came to be: it gets of that only what names its inbox.

@@ -34,7 +34,7 @@ type Status struct {
 func (w *Worker) Status(now time.Time) Status {
 	s := Status{
 		FailCount:    w.state.FailCount,
-		Window:       w.windowAt(now),
+		Window:       w.Window(now),
 		InFlight:     w.inFlight,
 		Pending:      len(w.jobs) + len(w.state.Held),
 		Redeliveries: len(w.redeliveries),

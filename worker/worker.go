@@ -217,7 +217,7 @@ func (w *Worker) RedeliveryRoom(now time.Time) int {
 
 // Next is a delivery that may start now, and counts as in flight until it is Done.
 func (w *Worker) Next(now time.Time) (Delivery, bool) {
-	if len(w.state.Held) > 0 || w.inFlight >= w.windowAt(now) || now.Before(w.opensAt(now)) {
+	if len(w.state.Held) > 0 || w.inFlight >= w.Window(now) || now.Before(w.opensAt(now)) {
 		return Delivery{}, false
 	}
 	e, i := w.choose(now)
@@ -297,7 +297,7 @@ func (w *Worker) dueAt(s *slot) time.Time {
 // NextAt is when [Worker.Next] may give something, or a pause ends and there is room again, although nothing else
 // happens: now or later. Zero: only after another call. The owner sets one timer from it.
 func (w *Worker) NextAt(now time.Time) time.Time {
-	if len(w.state.Held) > 0 || w.inFlight >= w.windowAt(now) {
+	if len(w.state.Held) > 0 || w.inFlight >= w.Window(now) {
 		return time.Time{}
 	}
 	first, found := time.Time{}, false
@@ -350,7 +350,8 @@ func (w *Worker) noticeClock(now time.Time) {
 	}
 }
 
-func (w *Worker) windowAt(now time.Time) int {
+// Window is how many deliveries may be in flight.
+func (w *Worker) Window(now time.Time) int {
 	if w.Dead(now) {
 		return 1
 	}
