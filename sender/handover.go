@@ -49,7 +49,7 @@ type handover struct {
 }
 
 func newHandover(e *engine, released func([]int32)) *handover {
-	return &handover{engine: e, released: released, leaves: e.ending(), open: map[int32]bool{}, passed: map[int32]bool{}, ready: make(chan struct{}, 1)}
+	return &handover{engine: e, released: released, open: map[int32]bool{}, passed: map[int32]bool{}, ready: make(chan struct{}, 1)}
 }
 
 // end notes an instance that has nothing in flight. dispatcher.mu is held.
@@ -65,6 +65,7 @@ func (h *handover) end(id int32) {
 // cursors are written. Busy instances come first, because they take longest.
 func (e *engine) Release(ctx context.Context, ids []int32, released func(part []int32)) error {
 	h := newHandover(e, released)
+	h.leaves = e.ending()
 	// Where the application has a sender of its own, that may be the one who goes on, by the cursors alone.
 	h.fill = h.leaves && e.source.Load().StopsOnMovedCursor
 	busy, idle := e.dispatcher.byLoad(ids)
