@@ -87,7 +87,7 @@ func TestDrift_TheCatchUpSkipsNothingWhileTablesAreOthers(t *testing.T) {
 	}
 }
 
-func TestDrift_NothingMoreIsSentOnceCursorsCantBeSavedForASecond(t *testing.T) {
+func TestDrift_NothingMoreIsSentOnceCursorsCantBeSavedForLong(t *testing.T) {
 	b := newBench(t)
 	id, first := b.guarded("a.example")
 	b.exec(`alter function fedsender.save_checkpoints(jsonb) rename to away`)
@@ -98,8 +98,12 @@ func TestDrift_NothingMoreIsSentOnceCursorsCantBeSavedForASecond(t *testing.T) {
 			t.Fatalf("saved: %v", err)
 		}
 	})
-	b.until("the answer is unsaved for a second", func() (late bool) {
-		b.dispatcher.change([]int32{id}, func(s *slot, _ time.Time) { late = s.late() })
+	b.until("the answer is unsaved for long", func() (late bool) {
+		b.dispatcher.change([]int32{id}, func(s *slot, now time.Time) {
+			if late = !s.unsavedSince.IsZero(); late {
+				s.unsavedSince = now.Add(-hurryUnsaved)
+			}
+		})
 		return late
 	})
 	third := b.activity()
