@@ -152,6 +152,9 @@ func (e *engine) rereadInstances(ctx context.Context, index *targets.Index, ids 
 		removed = append(removed, id)
 	}
 	index.RemoveInstance(removed...)
+	for _, id := range removed {
+		e.dispatcher.cancel(id) // its domain may be another instance's by now, that another process delivers to
+	}
 	seen := make(map[int32]time.Time, len(found))
 	for _, i := range found {
 		seen[i.ID] = i.LastSeenAt

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/fedsender/fedsender/test/fediverse"
 	"github.com/fedsender/fedsender/test/fleet"
@@ -94,6 +95,16 @@ func (s *scene) eventually(what, sql string, args ...any) {
 		return ok, err
 	})
 	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// until waits for a condition of the remote servers, for less than a handover lets deliveries take.
+func (s *scene) until(what string, done func() bool) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.ctx, 6*time.Second)
+	defer cancel()
+	if err := fleet.Until(ctx, what, func() (bool, error) { return done(), nil }); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -197,6 +208,23 @@ func TestInstanceWithoutACursor_BeginsAtTheHorizon(t *testing.T) {
 	s.exec(`delete from fedsender.queue_state q using fedsender.instance i where i.id = q.instance_id and i.domain = 'restored.example'`)
 	s.start(1)
 	s.arrived("restored.example", s.post())
+}
+
+func TestDeletedInstance_WhatIsOnItsWayIsCutOff(t *testing.T) {
+	s := newScene(t, 2, 1)
+	a := s.world.Instances[0]
+	s.Fedi.Instance(a).SetAnswer(fediverse.Hang)
+	s.post()
+	first := func() []fediverse.Delivery { return s.Fedi.Ledger().Deliveries(a) }
+	s.until("it is on its way", func() bool { return len(first()) > 0 })
+	s.exec(`delete from fedsender.instance where domain = $1`, a)
+	s.exec(`
+		with made as (insert into fedsender.instance (domain, shared_inbox) values ($1, $2) returning id)
+		insert into fedsender.follower (actor_id, follower_ap_id, instance_id, inbox, shared_inbox)
+		select $3, 'https://' || $1 || '/u', id, $2, $2 from made`, a, fleet.SharedInbox(a), s.world.Actors[0])
+	s.until("it is cut off", func() bool { return !first()[0].Ended.IsZero() })
+	s.Fedi.Instance(a).SetAnswer(fediverse.OK)
+	s.arrived(a, s.post())
 }
 
 func TestAllow_OnlyThoseOnTheListAreSentTo(t *testing.T) {
