@@ -32,7 +32,7 @@ type engine struct {
 	id      string   // of this process, drawn at start
 
 	pool       *pgxpool.Pool
-	cutPool    func()          // ends its connections whatever they wait for
+	cutter     *pg.Cutter      // of its connections
 	unheard    bool            // there is no connection left to listen on
 	poolConfig *pgx.ConnConfig // with the login of the start
 	logins     logins
@@ -57,6 +57,7 @@ type engine struct {
 	back    signal      // a lease session was opened
 	adrift  atomic.Bool // the session was lost, and the head has not rewound since
 
+	hosts pg.HostOrder // of the database
 	// anchor is the session whose server all connections must lead to; nil: to any.
 	anchor atomic.Pointer[pg.LeaseSession]
 	latest atomic.Pointer[pg.ServerID] // that had the leases of this process

@@ -74,6 +74,9 @@ func (e *engine) holdSession(ctx context.Context, first bool) (present int, err 
 	defer func() {
 		session.Close()
 		e.lastSession = sessionLoss{server: session.ServerStart(), silent: session.FellSilent(), at: time.Now()}
+		if e.lastSession.silent {
+			e.hosts.Lost(session)
+		}
 	}()
 	if err := e.follow(ctx, session, first); err != nil {
 		return 0, err
@@ -124,7 +127,9 @@ func (e *engine) holdSession(ctx context.Context, first bool) (present int, err 
 func (e *engine) follow(ctx context.Context, session *pg.LeaseSession, first bool) error {
 	e.anchor.Store(session)
 	server := session.Server()
-	e.latest.Store(&server)
+	if before := e.latest.Swap(&server); before != nil && !before.Is(server) {
+		e.cutter.Renew() // that one may never answer what still waits for it, such as the head
+	}
 	if !first {
 		e.pool.Reset()
 	}
@@ -172,6 +177,8 @@ func (e *engine) listen(ctx context.Context) {
 		config := e.logins.lease.Load().Copy()
 		config.RuntimeParams["application_name"] = "fedsender listener " + e.config.Name
 		pg.Confine(config, e.admit)
+		e.hosts.Watch(config)
+		e.hosts.Sort(config)
 		return config
 	}
 	err := pg.Listen(ctx, config, pg.Bells{Activity: rung, Change: rung, Doorbell: rung, Lease: e.hearLeases}, e.log)

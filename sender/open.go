@@ -135,7 +135,7 @@ func (e *engine) makeRoom(ctx context.Context) error {
 		cost = "nobody listens for news: it is looked for instead"
 	}
 	e.log.Warn("the "+limit.String()+", which is few", "used", pg.ProcessConns, "cost", cost, "remedy", limit.Remedy())
-	smaller, err := pg.NewPool(ctx, e.poolConfig, rest, e.logins.pool.Load)
+	smaller, err := pg.NewPool(ctx, e.poolConfig, rest, e.poolLogin)
 	if err != nil {
 		return err
 	}

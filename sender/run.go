@@ -10,6 +10,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/sourcegraph/conc"
 	"github.com/sourcegraph/conc/panics"
 	"golang.org/x/time/rate"
@@ -93,10 +94,10 @@ func (e *engine) run(ctx context.Context) error {
 
 // closePool leaves a little time for the goodbyes.
 func (e *engine) closePool() {
-	timer := time.AfterFunc(poolCloseTimeout, e.cutPool)
+	timer := time.AfterFunc(poolCloseTimeout, e.cutter.Cut)
 	defer timer.Stop()
 	e.pool.Close()
-	e.cutPool()
+	e.cutter.Cut()
 }
 
 // fatal ends Run although ctx has not ended.
@@ -132,12 +133,20 @@ func newEngine(ctx context.Context, config Config) (*engine, error) {
 	e.poolConfig = poolConfig.Copy()
 	pg.Bound(e.poolConfig)
 	pg.Confine(e.poolConfig, e.admit)
-	e.cutPool = pg.Cuttable(ctx, e.poolConfig)
-	if e.pool, err = pg.NewPool(ctx, e.poolConfig, pg.PoolConns, e.logins.pool.Load); err != nil {
+	e.hosts.Watch(e.poolConfig)
+	e.cutter = pg.Cuttable(ctx, e.poolConfig)
+	if e.pool, err = pg.NewPool(ctx, e.poolConfig, pg.PoolConns, e.poolLogin); err != nil {
 		e.choice.Close()
 		return nil, err
 	}
 	return e, nil
+}
+
+// poolLogin is what the pool's next connection is made with.
+func (e *engine) poolLogin() *pgx.ConnConfig {
+	login := e.logins.pool.Load().Copy()
+	e.hosts.Sort(login)
+	return login
 }
 
 // newClient makes what delivers, as the source wants it.

@@ -19,9 +19,11 @@ type sessionLoss struct {
 // as a replica that was promoted, it first lets the time pass for which other processes may still deliver on the word of
 // the one before: its locks mean nothing to this one.
 func (e *engine) openSession(ctx context.Context) (*pg.LeaseSession, error) {
-	config := e.logins.lease.Load().Copy()
-	pg.Confine(config, e.admitLeases)
 	for {
+		config := e.logins.lease.Load().Copy()
+		pg.Confine(config, e.admitLeases)
+		e.hosts.Watch(config)
+		e.hosts.Sort(config)
 		session, err := pg.OpenLeaseSession(ctx, config, e.id, e.config.MaxLeases, e.log)
 		if err != nil {
 			return nil, pg.Explain(err, e.logins.lease.Load())

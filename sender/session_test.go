@@ -3,11 +3,13 @@ package sender
 import (
 	"context"
 	"log/slog"
+	"net"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fedsender/fedsender/lease"
@@ -51,6 +53,72 @@ func TestOpenSession_WaitsForOthersOnlyWhenAnotherServerAnswersForOneThatFellSil
 			}
 		})
 	}
+}
+
+func TestOpenSession_DoesNotWaitAgainForAHostThatSaysNothing(t *testing.T) {
+	config, err := pg.ParseConfig(postgres.Database(t))
+	require.NoError(t, err)
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var accepting sync.WaitGroup
+	asked := 0
+	accepting.Go(func() {
+		for {
+			conn, err := silent.Accept()
+			if err != nil {
+				return
+			}
+			asked++
+			defer conn.Close()
+		}
+	})
+	config.Fallbacks = []*pgconn.FallbackConfig{{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}}
+	config.Port = uint16(silent.Addr().(*net.TCPAddr).Port)
+	config.ConnectTimeout = 300 * time.Millisecond
+	e := &engine{log: slog.New(slog.DiscardHandler), id: "opens"}
+	e.logins.lease.Store(config)
+	e.logins.pool.Store(config)
+	for range 2 {
+		session, err := e.openSession(t.Context())
+		require.NoError(t, err)
+		session.Close()
+	}
+	other, err := pgx.ConnectConfig(t.Context(), e.poolLogin())
+	require.NoError(t, err)
+	require.NoError(t, other.Close(t.Context()))
+	require.NoError(t, silent.Close())
+	accepting.Wait()
+	require.Equal(t, 1, asked)
+}
+
+func TestFollow_GivesUpWhatStillWaitsForAnotherServer(t *testing.T) {
+	config, err := pg.ParseConfig(postgres.Database(t))
+	require.NoError(t, err)
+	e := &engine{log: slog.New(slog.DiscardHandler), id: "follows", poolConfig: config.Copy()}
+	e.logins.lease.Store(config)
+	e.logins.pool.Store(config)
+	pg.Confine(e.poolConfig, e.admit)
+	e.cutter = pg.Cuttable(t.Context(), e.poolConfig)
+	e.pool, err = pg.NewPool(t.Context(), e.poolConfig, 2, e.poolLogin)
+	require.NoError(t, err)
+	defer e.pool.Close()
+	conn, err := e.pool.Acquire(t.Context())
+	require.NoError(t, err)
+	var waited error
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		defer conn.Release()
+		_, waited = conn.Exec(t.Context(), `select pg_sleep(600)`)
+	})
+	session, err := e.openSession(t.Context())
+	require.NoError(t, err)
+	defer session.Close()
+	before := session.Server()
+	before.Started--
+	e.latest.Store(&before)
+	require.NoError(t, e.follow(t.Context(), session, false))
+	waiting.Wait()
+	require.Error(t, waited)
 }
 
 func TestRewind_EndsWithTheSession(t *testing.T) {
