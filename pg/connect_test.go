@@ -195,6 +195,14 @@ func TestOpen_SaysInOneSentenceWhatFailedAndWhatToDo(t *testing.T) {
 	defer silent.Close()
 	silentPort := strconv.Itoa(silent.Addr().(*net.TCPAddr).Port)
 
+	admin, err := pgx.Connect(t.Context(), server.URL("postgres"))
+	require.NoError(t, err)
+	for _, sql := range []string{`create role barred password 's3cret'`, `create role guest login password 's3cret'`, `create database closed`, `revoke connect on database closed from public`} {
+		_, err = admin.Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+	require.NoError(t, admin.Close(t.Context()))
+
 	for name, c := range map[string]struct {
 		dsn       string
 		says      []string
@@ -202,6 +210,8 @@ func TestOpen_SaysInOneSentenceWhatFailedAndWhatToDo(t *testing.T) {
 	}{
 		"wrong password":   {base + "dbname=postgres password=s3cret", []string{"database postgres as user postgres on 127.0.0.1:" + port, "password authentication failed", "percent-encoded"}, false},
 		"no password":      {base + "dbname=postgres", []string{"none was given"}, false},
+		"no login":         {base + "user=barred dbname=postgres password=s3cret", []string{"not permitted to log in", `alter role "barred" login`}, false},
+		"no connect":       {base + "user=guest dbname=closed password=s3cret", []string{"permission denied", `grant connect on database "closed" to "guest"`}, false},
 		"unknown database": {base + "dbname=nothere password=" + right, []string{`database "nothere" does not exist`, "createdb"}, false},
 		"refused":          {fmt.Sprintf("postgres://u:s3cret@127.0.0.1:%d/x?sslmode=disable", closedPort(t)), []string{"connection refused", "Postgres runs there"}, true},
 		"silence":          {"postgres://u:s3cret@127.0.0.1:" + silentPort + "/x?sslmode=disable&connect_timeout=1", []string{"accepts connections and does not answer"}, true},

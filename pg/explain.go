@@ -180,11 +180,17 @@ func explainServer(err *pgconn.PgError, cfg *pgx.ConnConfig) (problem, remedy st
 		}
 		return said, "check the password; in a URL, its special characters must be percent-encoded", false
 	case invalidAuthorization:
+		switch user := identifier(cfg.User); {
+		case strings.Contains(said, "not permitted to log in"):
+			return said, printable("alter role " + user + " login"), false
+		case strings.Contains(said, "does not exist"):
+			return said, printable("check the user, or create it: create role " + user + " login"), false
+		}
 		return said, "check the user, sslmode, and pg_hba.conf on the server", false
 	case invalidCatalogName:
 		return said, "check the database's name, or create it: createdb", false
 	case insufficientPrivilege:
-		return said, "grant it: grant connect on database … to …", false
+		return said, printable("grant it: grant connect on database " + identifier(cfg.Database) + " to " + identifier(cfg.User)), false
 	case tooManyConnections:
 		return said, moreConnections(said, cfg), true
 	case cannotConnectNow, adminShutdown, crashShutdown:
@@ -247,6 +253,7 @@ func saysNotReady(err error) bool {
 	return takesNoneOf(err) || errors.Is(err, ErrReplaced) || lacksServer(err)
 }
 
+// isTLS leaves out a server that went away while TLS began, and refuses the next connection.
 func isTLS(err error) bool {
 	var verification *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
@@ -254,7 +261,7 @@ func isTLS(err error) bool {
 	var authority x509.UnknownAuthorityError
 	var host x509.HostnameError
 	return errors.As(err, &verification) || errors.As(err, &record) || errors.As(err, &alert) ||
-		errors.As(err, &authority) || errors.As(err, &host) || strings.Contains(err.Error(), "tls error")
+		errors.As(err, &authority) || errors.As(err, &host) || strings.Contains(err.Error(), "tls error") && !errors.Is(err, syscall.ECONNREFUSED)
 }
 
 func tlsReason(err error) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,6 +52,20 @@ func TestOpen_NamesAHostThatTakesConnectionsAndSaysNothing(t *testing.T) {
 	}
 	_, err := pg.Open(t.Context(), cfg)
 	requireSentence(t, err, true, "no answer in time", "firewalls")
+}
+
+func TestOpen_DoesNotBlameTLSForAServerThatWentAway(t *testing.T) {
+	cfg := parse(t, "postgres://u@127.0.0.1:1/x?connect_timeout=1")
+	dialled := 0
+	cfg.DialFunc = func(context.Context, string, string) (net.Conn, error) {
+		if dialled++; dialled > 1 {
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+		}
+		here, there := net.Pipe()
+		return here, there.Close()
+	}
+	_, err := pg.Open(t.Context(), cfg)
+	requireSentence(t, err, true, "connection refused")
 }
 
 func TestBoundForPerson_LeavesTenSecondsForAllHosts(t *testing.T) {

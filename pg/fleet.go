@@ -2,6 +2,7 @@ package pg
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -42,6 +43,29 @@ type Holder struct {
 func Holders(ctx context.Context, q Querier) ([]Holder, error) {
 	rows, err := q.Query(ctx, `select instance_id, holder, coalesce(process_id, '') from fedsender.lease`)
 	return collect("read who holds what", rows, err, pgx.RowToStructByPos[Holder])
+}
+
+// HolderIsDeaf says why nobody delivers to an instance although it is held: stranger, somebody who is no sender has its lease;
+// silent, for how long the process that has it has said nothing, as far as the asking role can see; 0: it does not hang. It
+// reads pg_locks.
+func HolderIsDeaf(ctx context.Context, q Querier, instanceID int32) (stranger bool, silent time.Duration, err error) {
+	var process string
+	var seconds float64
+	err = q.QueryRow(ctx, `
+		select coalesce(process_id, ''), coalesce(extract(epoch from (select max(silent_for) from fedsender.process_status p where p.id = l.process_id)), 0)::float8
+		from fedsender.lease l
+		where instance_id = $1
+		limit 1`, instanceID).Scan(&process, &seconds)
+	if errors.Is(err, pgx.ErrNoRows) { // given up meanwhile
+		return false, 0, nil
+	}
+	if err != nil {
+		return false, 0, wrap("read who holds the instance", err)
+	}
+	if seconds > silentWarn.Seconds() {
+		silent = time.Duration(seconds * float64(time.Second))
+	}
+	return process == "", silent, nil
 }
 
 // NamedProcess is a process with the id by which [Holders] names it. Leases is 0.

@@ -85,7 +85,7 @@ func (i *Instance) state(now time.Time, duration func(time.Duration) string) str
 	if i.Throttled(now) > 0 {
 		return "It does not fail."
 	}
-	if i.IDsBehind > 0 {
+	if i.IDsBehind > 0 && i.Holder != "" && i.Silent == 0 && !i.Stranger {
 		return "It takes what is sent to it. The ids that it is behind are on their way, or for others."
 	}
 	return "It takes what is sent to it."

@@ -39,6 +39,7 @@ func TestSentences_SayTheStateFirstThenWhatElseHoldsUp(t *testing.T) {
 		"not held":           {Instance{InstanceStatus: nobody("ok")}, []string{"It takes what", "No process delivers"}},
 		"hung":               {Instance{InstanceStatus: status("ok"), Silent: time.Minute}, []string{"It takes what", "silent for 1m0s"}},
 		"stranger":           {Instance{InstanceStatus: status("ok"), Stranger: true}, []string{"It takes what", "no sender (one)"}},
+		"stranger, behind":   {Instance{InstanceStatus: pg.InstanceStatus{State: "ok", Holder: "one", IDsBehind: 3}, Stranger: true}, []string{"is sent to it.", "no sender (one)"}},
 		"sent again":         {Instance{InstanceStatus: pg.InstanceStatus{State: "ok", Holder: "one", Redeliveries: 2}}, []string{"It takes what", "2 activities are sent again"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -46,6 +47,7 @@ func TestSentences_SayTheStateFirstThenWhatElseHoldsUp(t *testing.T) {
 			require.Len(t, got, len(c.says), "%q", got)
 			for i, sentence := range got {
 				require.Contains(t, sentence, c.says[i])
+				require.False(t, c.instance.Stranger && strings.Contains(sentence, "on their way"), sentence)
 				require.True(t, strings.HasSuffix(sentence, "."), sentence)
 			}
 		})

@@ -20,6 +20,9 @@ type domainReport struct {
 	pg.InstanceDetail
 	Why string   `json:"why"` // why it is where it is
 	Do  []string `json:"do"`  // what a person can do; empty: nothing needs to be done
+
+	stranger bool          // the holder is no sender
+	silent   time.Duration // the holder hangs for so long
 }
 
 // errNoInstance is the answer to a question about a domain that is none.
@@ -46,6 +49,11 @@ func readDomainStatus(ctx context.Context, pool *pgxpool.Pool, o statusOptions) 
 	if r.InstanceDetail, err = pg.ReadInstanceDetail(ctx, pool, r.ID); err != nil {
 		return nil, err
 	}
+	if r.Holder != "" {
+		if r.stranger, r.silent, err = pg.HolderIsDeaf(ctx, pool, r.ID); err != nil {
+			return nil, err
+		}
+	}
 	return func(w io.Writer, l look) error {
 		now := time.Now()
 		r.explain(now)
@@ -58,11 +66,14 @@ func readDomainStatus(ctx context.Context, pool *pgxpool.Pool, o statusOptions) 
 
 // explain fills in why and what to do.
 func (r *domainReport) explain(now time.Time) {
-	instance := why.Instance{InstanceStatus: r.InstanceStatus, Detail: r.InstanceDetail}
+	instance := why.Instance{InstanceStatus: r.InstanceStatus, Detail: r.InstanceDetail, Stranger: r.stranger, Silent: r.silent}
 	r.Why, r.Do = strings.Join(instance.Sentences(now, short), " "), []string{}
 	r.advise(now)
 	if r.Holder == "" && r.State != "blocked" && r.State != "paused" {
 		r.Do = append(r.Do, "if nobody delivers to it for more than 15 s: sender status shows the processes, sender doctor what keeps them")
+	}
+	if r.stranger || r.silent > 0 {
+		r.Do = append(r.Do, "sender doctor says what to end")
 	}
 	if r.DeadLetters > 0 {
 		r.Do = append(r.Do, fmt.Sprintf("it could not take %s: sender dead-letters list --domain %s", activities(r.DeadLetters), r.Domain))

@@ -70,6 +70,8 @@ func TestStatus_SaysWhyAnInstanceIsWhereItIsAndWhatToDo(t *testing.T) {
 		{"blocked", `insert into fedsender.domain_block (domain) values ('toad.example')`, `delete from fedsender.domain_block`, "It is on the list of blocked domains", []string{"change the list"}},
 		{"blocked", `insert into fedsender.domain_allow (domain) values ('frog.example')`, `delete from fedsender.domain_allow`, "There is a list of allowed domains, and it is not on it", []string{"change the list"}},
 		{"dead", `update fedsender.instance_health set gone = true`, `update fedsender.instance_health set gone = false`, "Its shared inbox has answered that it is gone", []string{"sender retry toad.example"}},
+		{"lagging", `select pg_advisory_lock(` + leaseClass + `, id) from fedsender.instance where domain = 'toad.example'`, `select pg_advisory_unlock_all()`,
+			"Its lease is held by something that is no sender", []string{"sender doctor says what to end"}},
 	} {
 		execute(t, conn, c.sql)
 		var r domainReport
