@@ -11,7 +11,7 @@ import (
 const (
 	// window is SENDER_MAX_IN_FLIGHT_PER_INSTANCE.
 	window = 16
-	// saveEvery is how often cursors are written, and the longest that a settled delivery should be in none.
+	// saveEvery is how often cursors are written, and how old an answer that is in none may be where more is sent.
 	saveEvery = time.Second
 	// saveLate is how much later a machine that is busy with other things may be with all that, and a crash of the database
 	// takes what it committed in its last 0.6 s: three times wal_writer_delay.
@@ -71,19 +71,27 @@ func pairOf(d fediverse.Delivery) pair { return pair{d.Domain + d.Path, d.Activi
 type run struct {
 	instance, process string
 	arrived           []time.Time
-	twice             int // of them, those that were delivered again
+	twice             int                // of them, those that were delivered again
+	oldest            fediverse.Delivery // of these
 }
 
-// recent counts the last of the run, that long before the very last.
-func (o *run) recent(before time.Duration) int {
-	last := o.arrived[len(o.arrived)-1]
-	from, _ := slices.BinarySearchFunc(o.arrived, last.Add(-before), time.Time.Compare)
-	return len(o.arrived) - from
+// again notes a delivery of the run that was forgotten.
+func (o *run) again(d fediverse.Delivery) {
+	if o.twice++; o.twice == 1 || d.Arrived.Before(o.oldest.Arrived) {
+		o.oldest = d
+	}
 }
 
-// judgeDuplicates allows what a process may lose when it is cut off: at each instance what it had in flight, and what it
-// had delivered in the second before, which no cursor may have yet. A duplicate without an incident is a complaint. It
-// judges what came from the sequence number on.
+// unsaved counts what may have been delivered since the oldest that was forgotten until so long after its answer.
+func (o *run) unsaved(most time.Duration) int {
+	from, _ := slices.BinarySearchFunc(o.arrived, o.oldest.Arrived, time.Time.Compare)
+	to, _ := slices.BinarySearchFunc(o.arrived, o.oldest.Ended.Add(most), time.Time.Compare)
+	return max(to-from, 0)
+}
+
+// judgeDuplicates allows what a process may lose when it is cut off: at each instance what was delivered within a second of the
+// oldest answer that no cursor has, because then nothing more starts there, and what is in flight at that moment. A duplicate
+// without an incident is a complaint. It judges what came from the sequence number on.
 func (r *rig) judgeDuplicates(j *judgement, from int) {
 	before := map[pair]fediverse.Delivery{} // the last that was accepted
 	within := map[pair]*run{}               // and its run
@@ -106,7 +114,7 @@ func (r *rig) judgeDuplicates(j *judgement, from int) {
 					earlier.Process, clock(earlier.Arrived), d.Process, d.Arrived.Sub(earlier.Arrived))
 			} else {
 				cut := within[key]
-				if cut.twice++; cut.twice == 1 {
+				if cut.again(earlier); cut.twice == 1 {
 					broken = append(broken, cut)
 				}
 			}
@@ -116,7 +124,7 @@ func (r *rig) judgeDuplicates(j *judgement, from int) {
 	}
 	j.harms = len(broken)
 	for _, cut := range broken {
-		budget, limit := window+cut.recent(saveEvery), window+cut.recent(saveEvery+saveLate)
+		budget, limit := window+cut.unsaved(saveEvery), window+cut.unsaved(saveEvery+saveLate)
 		if cut.twice > j.most {
 			j.most, j.bound = cut.twice, budget
 		}
@@ -124,8 +132,8 @@ func (r *rig) judgeDuplicates(j *judgement, from int) {
 			j.strict++
 		}
 		if cut.twice > limit {
-			j.complain("delivered twice too often", "%d at %s of what %q had delivered until %s; allowed: %d", cut.twice, cut.instance,
-				cut.process, clock(cut.arrived[len(cut.arrived)-1]), limit)
+			j.complain("delivered twice too often", "%d at %s of what %q had delivered since %s; allowed: %d", cut.twice, cut.instance,
+				cut.process, clock(cut.oldest.Arrived), limit)
 		}
 	}
 }

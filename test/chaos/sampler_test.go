@@ -24,6 +24,9 @@ const (
 	// forgotten is how many samples back a cursor may be set by a crash: commits that wait for no disk are written within
 	// three rounds of the WAL writer, 0.6 s.
 	forgotten = 2
+	// settling is how long after a loss instances may go back and forth between looks, if the fleet was not seen to be ready
+	// before: processes come back one after the other, and each finds others there.
+	settling = 4 * time.Second
 )
 
 // glance is one look at the locks.
@@ -270,8 +273,14 @@ func (w *sampler) unsure(r *rig, at time.Time) bool {
 	from, to := w.looks[n-1].at.Add(-sampleEvery), w.looks[n].at
 	near := func(event time.Time) bool { return event.After(from) && event.Before(to) }
 	return slices.ContainsFunc(r.moves, near) || slices.ContainsFunc(r.incidents, func(i *incident) bool {
-		return slices.ContainsFunc([]time.Time{i.at, i.lost, i.end, i.woken, i.renewed}, near)
+		return r.settles(i.lost, at) || slices.ContainsFunc([]time.Time{i.at, i.lost, i.end, i.woken, i.renewed}, near)
 	})
+}
+
+// settles says whether the fleet was still settling at a moment after a loss.
+func (r *rig) settles(lost, at time.Time) bool {
+	return at.After(lost) && at.Before(lost.Add(settling)) &&
+		!slices.ContainsFunc(r.moves, func(ready time.Time) bool { return ready.After(lost) && ready.Before(at) })
 }
 
 func (w *sampler) stranger(j *judgement, r *rig, d fediverse.Delivery, holder string) {
