@@ -74,6 +74,9 @@ func (d *dispatcher) addLetter(activityID int64, inbox, reason string) {
 
 // takeSaving collects the next part of a save.
 func (d *dispatcher) takeSaving(r *round) (*saving, error) {
+	if r.ids == nil && !r.ordered {
+		d.order(r)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	v := &saving{at: time.Now()}

@@ -1,6 +1,9 @@
 package sender
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // round is one save, which is written in parts.
 type round struct {
@@ -12,30 +15,49 @@ type round struct {
 	changed, moved []*slot // what is left of them
 }
 
+// unsavedSlot is a slot whose state is not as the database has it, as it was when the save began.
+type unsavedSlot struct {
+	slot         *slot
+	refused      bool
+	unsavedSince time.Time
+}
+
 // order chooses what the save writes. Those that nothing may be sent to soon come first, and last those whose cursor the
 // database did not take before: they would be the oldest for as long as somebody keeps their rows locked.
 func (d *dispatcher) order(r *round) {
+	unsaved := d.unsavedSlots(r)
+	if len(unsaved) > hurriedCheckpoints { // tens of thousands take 20 ms, for which no delivery should wait
+		slices.SortFunc(unsaved, unsavedSlot.compare)
+	}
+	for _, u := range unsaved {
+		r.changed = append(r.changed, u.slot)
+	}
 	r.ordered = true
+}
+
+// unsavedSlots are those that changed. What only moved goes into r.
+func (d *dispatcher) unsavedSlots(r *round) (unsaved []unsavedSlot) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for id, s := range d.slots {
 		switch {
 		case s.worker.Version() != s.savedVersion:
-			r.changed = append(r.changed, s)
+			unsaved = append(unsaved, unsavedSlot{s, s.refused, s.unsavedSince})
 		case int(id)%idleEvery == r.turn && d.moved(s):
 			r.moved = append(r.moved, s)
 		}
 	}
-	if len(r.changed) <= hurriedCheckpoints {
-		return
+	return unsaved
+}
+
+func (u unsavedSlot) compare(other unsavedSlot) int {
+	switch {
+	case u.refused != other.refused:
+		return before(other.refused)
+	case u.unsavedSince.IsZero() != other.unsavedSince.IsZero():
+		return before(other.unsavedSince.IsZero())
 	}
-	slices.SortFunc(r.changed, func(a, b *slot) int {
-		switch {
-		case a.refused != b.refused:
-			return before(b.refused)
-		case a.unsavedSince.IsZero() != b.unsavedSince.IsZero():
-			return before(b.unsavedSince.IsZero())
-		}
-		return a.unsavedSince.Compare(b.unsavedSince)
-	})
+	return u.unsavedSince.Compare(other.unsavedSince)
 }
 
 func before(first bool) int {
@@ -64,9 +86,6 @@ func (s *slot) hurries() bool { return s.heldUp && !s.refused && !s.dropped }
 // takePart collects first those that hurry, also those that do only since the save began, then what is left of the order.
 // None whose cursor the database did not take is in a later part of the same save.
 func (d *dispatcher) takePart(v *saving, r *round) error {
-	if !r.ordered {
-		d.order(r)
-	}
 	select {
 	case <-d.saveSoon: // this is what was asked for
 	default:
