@@ -121,6 +121,29 @@ func TestSave_OfCertainCursorsEndsWithThemHoweverManyDeadLettersComeBefore(t *te
 	}
 }
 
+func TestSave_WhoHasLostItsLeasesMovesNoCursor(t *testing.T) {
+	b := newBench(t)
+	id := b.instance("a.example")
+	b.read()
+	if err := b.Acquired(t.Context(), []int32{id}); err != nil {
+		t.Fatal(err)
+	}
+	sent := b.activity()
+	b.read()
+	b.until("it is sent", func() bool { return len(b.got(id)) == 1 && b.dispatcher.count().inFlight == 0 })
+	b.inSession(func() {
+		b.exec(`select pg_terminate_backend($1, 10000)`, b.session.Load().PID())
+		if err := b.save(t.Context(), nil, 0); !errors.Is(err, pg.ErrSessionLost) {
+			t.Errorf("saved without leases: %v", err)
+		}
+	})
+	var cursor int64
+	b.scan(&cursor, `select last_successful_id from fedsender.queue_state where instance_id = $1`, id)
+	if cursor >= sent {
+		t.Errorf("the cursor was moved to %d", cursor)
+	}
+}
+
 func TestSave_RowThatSomebodyHasLockedHoldsUpNoOtherInstance(t *testing.T) {
 	b := newBench(t)
 	locked, claimed, free, idle := b.instance("locked.example"), b.instance("claimed.example"), b.instance("free.example"), b.known("idle.example")
