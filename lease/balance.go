@@ -205,7 +205,10 @@ func (k *Keeper) lock(ids []int32) []int32 {
 	for _, id := range all {
 		k.leases[id] = acquiring
 	}
+	k.lookAgain()
+	grace := k.grace
 	k.handle(func() {
+		k.sleepUntil(grace)
 		then := held
 		if err := k.cfg.Handler.Acquired(k.term.ctx, all); err != nil {
 			k.complain("could not begin with leased instances; they are given back", err)

@@ -15,8 +15,8 @@
 //   - Heartbeats come every 2 s (400 ms on a sentinel) and a call is given up after 2 s, so that one may be late and
 //     another fail within a term. A call that is given up ends the session, mostly long before the term.
 //   - A session that the server ends itself (pg_terminate_backend, restart, crash) closes the socket, and [Session.Wait]
-//     sees that when it arrives. Others lock nothing for 250 ms after a process vanished without a farewell, so it may
-//     take so long, however far that process is.
+//     sees that when it arrives. Others lock nothing for 250 ms after a process vanished without a farewell, and wait as
+//     long with what they locked before they knew, so the news may take so long, however far that process is.
 //   - A process that hangs keeps its session, and nobody can have its instances, for 30 s without a heartbeat; then the
 //     others end it, and take them when the session is gone. Its term passed 24 s before. After 10 s they plan without it.
 //

@@ -95,6 +95,32 @@ func (k *Keeper) noteVanished(peers []Peer) {
 	k.left.keep(there)
 }
 
+// lookAgain looks, once something was locked, whether that was free because somebody vanished since the last look.
+func (k *Keeper) lookAgain() {
+	if len(k.members) < 2 {
+		return
+	}
+	start := k.term.now()
+	peers, err := k.cfg.Session.Beat(k.term.ctx)
+	if err != nil {
+		k.grace = time.Now().Add(vanishGrace)
+		k.complain("heartbeat failed", err)
+		return
+	}
+	k.term.extend(start)
+	k.noteVanished(peers)
+}
+
+// sleepUntil returns earlier where the session is lost.
+func (k *Keeper) sleepUntil(at time.Time) {
+	timer := time.NewTimer(time.Until(at))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-k.term.ctx.Done():
+	}
+}
+
 // end terminates a session that keeps leases and can't use them.
 func (k *Keeper) end(p Peer, why error) {
 	err := errors.New("it belongs to another role; end it by hand with pg_terminate_backend")

@@ -121,6 +121,26 @@ func TestKeeper_ProcessThatLearnsLateThatItsSessionEndedMeetsNoOther(t *testing.
 	}
 }
 
+// Whoever is given something at that moment has no reason to look who is there.
+func TestKeeper_ProcessThatLearnsLateMeetsNoOtherThatIsJustGivenItsShare(t *testing.T) {
+	for since := time.Duration(0); since < time.Second; since += 40 * time.Millisecond {
+		bubble.Test(t, func(t *testing.T) {
+			v := newServer(1000)
+			far := v.start(t, "far")
+			near := v.start(t, "near")
+			pass(5 * time.Second)
+			v.set(func() { far.far, far.drain, near.drain = 200*time.Millisecond, 2*time.Second, 300*time.Millisecond })
+			v.start(t, "fresh")
+			pass(since)
+			v.end(far)
+			pass(2 * time.Second)
+			<-far.ended
+			v.fair(t)
+			v.finish(t)
+		})
+	}
+}
+
 func TestKeeper_HungProcessIsEndedAfterThirtySeconds(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		v := newServer(1000)
