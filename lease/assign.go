@@ -1,7 +1,7 @@
 package lease
 
 import (
-	"encoding/binary"
+	"math/bits"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -22,12 +22,19 @@ type assignment struct {
 	owner   []uint16 // of ids[i], an index into members
 }
 
-// score is the weight of rendezvous hashing.
-func score(seed uint64, id int32) uint64 {
-	var b [12]byte
-	binary.LittleEndian.PutUint64(b[:], seed)
-	binary.LittleEndian.PutUint32(b[8:], uint32(id))
-	return xxhash.Sum64(b[:])
+// score is the weight of rendezvous hashing. It is asked for every instance and member at each change of the fleet, so it
+// is one multiplication, folded, of two numbers that are hashes themselves, as wyhash mixes.
+func score(seed, hash uint64) uint64 {
+	high, low := bits.Mul64(seed, hash)
+	return high ^ low
+}
+
+// hashed spreads an id over 64 bits: the end of splitmix64 (Steele, Lea and Flood 2014), which gives no two ids the same.
+func hashed(id int32) uint64 {
+	x := uint64(uint32(id)) + 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
 }
 
 // assign gives each id, which are sorted, to one of the members, which are sorted by id. Every member gets a part of the
@@ -51,10 +58,10 @@ func assign(ids []int32, members []member, w *Weights) assignment {
 	return a
 }
 
-// next is the best member for id whose score is below that of the one that refused it.
-func (a *assignment) next(id int32, below uint64) (member int, best uint64) {
+// next is the best member for an id, by its hash, whose score is below that of the one that refused it.
+func (a *assignment) next(hash, below uint64) (member int, best uint64) {
 	for m, seed := range a.seeds {
-		if s := score(seed, id); s < below && s >= best {
+		if s := score(seed, hash); s < below && s >= best {
 			member, best = m, s
 		}
 	}
@@ -98,9 +105,10 @@ func (a *assignment) deputies(member string, rank int) []int32 {
 		if owner == me {
 			continue
 		}
-		mine, better := score(a.seeds[me], id), 0
+		hash := hashed(id)
+		mine, better := score(a.seeds[me], hash), 0
 		for m, seed := range a.seeds {
-			if m != owner && m != me && score(seed, id) > mine {
+			if m != owner && m != me && score(seed, hash) > mine {
 				better++
 			}
 		}

@@ -169,7 +169,7 @@ func (k *Keeper) sweep(now time.Time) {
 	}
 	for _, id := range got {
 		// Spread by id, so that they are not all offered again at one moment.
-		spread := time.Duration(score(0, id) % uint64(offerAgain))
+		spread := time.Duration(hashed(id) % uint64(offerAgain))
 		k.adopted[id] = adoption{owner: k.plan.ownerOf(id), until: now.Add(offerAgain + spread)}
 	}
 }

@@ -135,8 +135,9 @@ func (d *deal) homes() []int {
 // prefer scores the members for h. Its home gets the best score of all that were there when the weights were made. Who
 // came later competes with that, as it does for any instance: it gets its part and the others stay where they are.
 func (d *deal) prefer(h heavyOne, homes []int, scores []uint64) {
+	hash := hashed(h.ID)
 	for m, seed := range d.seeds {
-		scores[m] = score(seed, h.ID)
+		scores[m] = score(seed, hash)
 	}
 	if h.Home < 0 || h.Home >= len(homes) || homes[h.Home] < 0 {
 		return
@@ -161,13 +162,16 @@ func (d *deal) place(index, m int) {
 func (d *deal) placeLight() {
 	quota := d.quotas()
 	held := make([]scores, len(d.members))
+	for m := range held {
+		held[m] = make(scores, 0, quota[m])
+	}
 	for i := range d.ids {
 		if d.placed[i] {
 			continue
 		}
 		claim := claim{index: i, score: ^uint64(0)}
 		for {
-			m, s := d.next(d.ids[claim.index], claim.score)
+			m, s := d.next(hashed(d.ids[claim.index]), claim.score)
 			claim.score = s
 			if len(held[m]) < quota[m] {
 				held[m].push(claim)
