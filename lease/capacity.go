@@ -84,7 +84,7 @@ func (c *Capacity) lower(percent int, now time.Time) {
 
 func (c *Capacity) raise(percent int, now time.Time) {
 	if c.Raised { // the one before was right
-		c.Patience = raisePatience
+		c.Patience = provenPatience
 	}
 	c.Percent, c.Raised, c.RaiseAt = percent, true, now.Add(c.Patience)
 }

@@ -27,8 +27,10 @@ const (
 	leastPatience = 20 * time.Second
 	mostPatience  = 10 * time.Minute
 	// raisePatience is before a process that was slow is trusted with more: only with more to do can it be seen whether
-	// that lasts. It doubles with each time that it did not.
-	raisePatience     = time.Minute
+	// that lasts, and where it does not, all that moved moves back. It doubles with each time that it did not. Who proved to
+	// be able to do more gets the next step after provenPatience.
+	raisePatience     = 5 * time.Minute
+	provenPatience    = time.Minute
 	mostRaisePatience = 2 * time.Hour
 	// leastQuiet and mostQuiet are how long a fleet must have next to nothing to do before the loads of before are
 	// forgotten: twice as long each time that a load came back, so that one which comes by bursts keeps its weights. A quiet
@@ -69,6 +71,7 @@ type Judge struct {
 	members   []string
 	version   int64
 	since     time.Time // the last change of members or version
+	joined    time.Time // the last change of members
 	over      int       // looks in a row that found somebody with too much
 	fruitless time.Time // until then better weights are not looked for
 	quiet     time.Time // since when the fleet has next to nothing to do; zero: it has
@@ -78,23 +81,27 @@ type Judge struct {
 // Look takes in one look at all processes at a time, by the clock that the times in the weights are of. It returns the
 // next weights and true when all should plan with them. It looks each few seconds, and acts when two looks agree.
 func (j *Judge) Look(plan *Plan, reports []Report, now time.Time) (Weights, bool) {
-	if plan.Version() != j.version || !slices.Equal(plan.members, j.members) {
-		j.version, j.members, j.since = plan.Version(), plan.members, now
-		j.over, j.wanted, j.fruitless, j.quiet = 0, nil, time.Time{}, time.Time{}
-	}
+	j.notice(plan, now)
+	w := plan.weights
 	present, complete := presentReports(plan, reports)
-	if !complete || now.Sub(j.since) < warmUp {
+	if !complete || now.Sub(j.joined) < warmUp {
 		j.over, j.wanted, j.quiet = 0, nil, time.Time{}
 		return Weights{}, false
 	}
 	over := overloaded(plan, present)
 	processes, stepped := j.capacities(plan, present, over, now)
+	if now.Sub(j.since) < warmUp {
+		// Loads say little yet, speeds as much as ever: who turns out to be slower still need not wait.
+		j.over, j.quiet = 0, time.Time{}
+		next := *w
+		next.Version, next.Processes = w.Version+1, processes
+		return next, stepped && sameFleet(w, plan.members)
+	}
 	if slices.Contains(over, true) {
 		j.over++
 	} else {
 		j.over = 0
 	}
-	w := plan.weights
 	forget := j.forgets(w, present, now)
 	due := j.over >= 2 && !now.Before(w.MadeAt.Add(w.Patience)) && !now.Before(j.fruitless)
 	if !stepped && !due && !forget {
@@ -115,6 +122,18 @@ func (j *Judge) Look(plan *Plan, reports []Report, now time.Time) (Weights, bool
 		next.Patience = min(2*w.Patience, mostPatience)
 	}
 	return next, true
+}
+
+// notice sees what changed since the last look.
+func (j *Judge) notice(plan *Plan, now time.Time) {
+	joined := !slices.Equal(plan.members, j.members)
+	if joined {
+		j.members, j.joined, j.wanted = plan.members, now, nil
+	}
+	if joined || plan.Version() != j.version {
+		j.version, j.since = plan.Version(), now
+		j.over, j.fruitless, j.quiet = 0, time.Time{}, time.Time{}
+	}
 }
 
 // forgets says whether the weights are of a load that ended.

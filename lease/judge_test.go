@@ -21,6 +21,9 @@ type world struct {
 	noise *rand.Rand
 	now   time.Time
 	moved int
+	// starved is since when processes can do what can says; a speed shows that by and by, as of the last 15 s without the
+	// worst three.
+	starved time.Time
 }
 
 func newWorld(seed uint64, instances, members int) *world {
@@ -88,7 +91,8 @@ func (w *world) reports() []Report {
 		r.Heavy = slices.DeleteFunc(r.Heavy, func(l Load) bool { return l.Load < max(0.1, r.Load/1000) })
 		r.Speed = 1000 * (1 + 0.05*w.noise.NormFloat64())
 		if can, ok := w.can[m]; ok && carried[m] > can {
-			r.Speed *= can / carried[m]
+			slow := min(max(0, (w.now.Sub(w.starved).Seconds()-3)/12), 1)
+			r.Speed /= 1 - slow + slow*carried[m]/can
 		}
 		reports = append(reports, *r)
 	}
@@ -188,6 +192,33 @@ func TestJudge_AStarvedProcessGetsLessAndIsRarelyTriedAgain(t *testing.T) {
 	w.run(4 * time.Hour)
 	if got := w.plan.weights.percent(slow); got != 100 {
 		t.Errorf("it recovered hours ago and has %d %%", got)
+	}
+}
+
+func TestJudge_AProcessThatTurnsSlowIsRelievedSoonAndThenNothingMoves(t *testing.T) {
+	for can, within := range map[float64]time.Duration{0.25: 20 * time.Second, 0.1: 15 * time.Second} {
+		moved := 0
+		const rounds, instances = 6, 400
+		for seed := range uint64(rounds) {
+			w := newWorld(seed, instances, 3)
+			for i := range w.loads {
+				w.loads[i] = 1
+			}
+			w.run(2 * time.Minute)
+			slow := w.plan.members[0]
+			w.can[slow], w.starved = can*instances/3, w.now
+			w.run(within)
+			if carried, _, _ := w.carried(); carried[slow] > 0.75*instances/3 {
+				t.Errorf("it can do %v of its share and carries %.0f of %d %s later", can, carried[slow], instances, within)
+			}
+			w.run(30 * time.Second)
+			w.moved = 0
+			w.run(4 * time.Minute)
+			moved += w.moved
+		}
+		if moved/rounds > 8 {
+			t.Errorf("%d of %d moved in the next minutes", moved/rounds, instances)
+		}
 	}
 }
 
