@@ -306,7 +306,8 @@ func (k *Keeper) unlock() {
 	}
 	for chunk := range slices.Chunk(ids, lockChunk) {
 		start := k.term.now()
-		if err := k.cfg.Session.Unlock(k.term.ctx, chunk); err != nil {
+		takers, ours := k.takers(chunk)
+		if err := k.cfg.Session.Unlock(k.term.ctx, chunk, takers); err != nil {
 			k.complain("could not give leases up; trying again", err)
 			return
 		}
@@ -316,11 +317,12 @@ func (k *Keeper) unlock() {
 			k.turns.end(id, visits, now)
 			if k.leases[id] == refused {
 				k.retryAt = time.Time{} // in the next round
-			} else {
-				k.freed(id)
 			}
 			delete(k.leases, id)
 			delete(k.adopted, id)
+		}
+		if ours {
+			k.expect()
 		}
 	}
 }
@@ -330,18 +332,18 @@ func (k *Keeper) unlock() {
 func (k *Keeper) leave() error {
 	k.leaving = true
 	k.drainFor = k.cfg.ShutdownTimeout
+	clear(k.adopted)
+	clear(k.settling) // who begins takes at once what nobody else can deliver to
+	k.own, k.picks = nil, nil
+	k.giveUp(time.Now()) // while that goes on, the others learn who leaves
 	if err := k.cfg.Session.Leave(k.term.ctx); err != nil {
 		k.complain("could not tell that this process leaves; its instances wait 5 s for another", err)
 	}
-	clear(k.adopted)
 	k.sayFarewell()
 	if err := k.beat(); err != nil {
 		k.complain("heartbeat failed", err)
 	}
 	k.handOn()
-	clear(k.settling) // who begins takes at once what nobody else can deliver to
-	k.own, k.picks = nil, nil
-	k.giveUp(time.Now())
 	k.flush()
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()

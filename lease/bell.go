@@ -9,9 +9,11 @@ import (
 )
 
 const (
-	// takeGap joins bells for one process that ring together: a holder gives up its instances in parts. It is far below
-	// the pause that a receiver should see when an instance changes hands.
-	takeGap = 15 * time.Millisecond
+	// leastTakeGap and mostTakeGap are between two looks of one process at what is offered: a holder gives up its instances
+	// as each comes to its end. Where a look is cheap there are more of them, because an instance waits for the next; the
+	// longest is far below the pause that a receiver should see when an instance changes hands.
+	leastTakeGap = 3 * time.Millisecond
+	mostTakeGap  = 15 * time.Millisecond
 	// maxPayload is below the 8,000 bytes that Postgres allows for a NOTIFY.
 	maxPayload = 7500
 	// farewell stands where the ids of takers would: who rings gives everything up and ends.
@@ -69,20 +71,24 @@ func (k *Keeper) accept(rung bool) (looked bool) {
 	if missing := k.missing(k.picks); len(missing) > 0 {
 		k.lock(missing)
 	}
-	k.takeNext = time.Now().Add(max(takeGap, time.Since(began)))
+	k.takeNext = time.Now().Add(takeGap(time.Since(began)))
 	k.report()
 	return looked
 }
 
-// ringOut rings if there is news: for everybody, or for those who should take what is free.
+// takeGap is after a look that took so long: four times that, so that looks take a fifth of the time at most, or half of it
+// where even one is long.
+func takeGap(took time.Duration) time.Duration {
+	return max(took, min(max(4*took, leastTakeGap), mostTakeGap))
+}
+
+// ringOut rings for everybody if there is news.
 func (k *Keeper) ringOut() {
-	payload := k.payload(k.takers)
+	payload := k.payload(nil)
 	switch {
 	case k.greet:
 		payload = k.cfg.ID + " " + greeting
-	case k.ring:
-		payload = k.payload(nil)
-	case len(k.takers) == 0:
+	case !k.ring:
 		return
 	}
 	if err := k.cfg.Session.Ring(k.term.ctx, payload); err != nil {
@@ -90,7 +96,6 @@ func (k *Keeper) ringOut() {
 		return
 	}
 	k.greet, k.ring = false, false
-	clear(k.takers)
 }
 
 // sayFarewell tells everybody that this process leaves, so that they wait for nothing when its session is gone.
@@ -137,13 +142,21 @@ func (n *named) keep(there map[string]bool) {
 	maps.DeleteFunc(n.ids, func(id string, _ bool) bool { return !there[id] })
 }
 
-// freed notes who should take an instance that was unlocked.
-func (k *Keeper) freed(id int32) {
-	switch owner := k.plan.ownerOf(id); owner {
-	case "":
-	case k.cfg.ID:
-		k.expect()
-	default:
-		k.takers[owner] = true
+// takers is the bell for those who should take what is about to be unlocked; empty: nobody else. ours says that some of it
+// is for this process itself, such as what it had taken for somebody else.
+func (k *Keeper) takers(ids []int32) (bell string, ours bool) {
+	takers := map[string]bool{}
+	for _, id := range ids {
+		switch owner := k.plan.ownerOf(id); {
+		case owner == "" || k.leases[id] == refused:
+		case owner == k.cfg.ID:
+			ours = true
+		default:
+			takers[owner] = true
+		}
 	}
+	if len(takers) == 0 {
+		return "", ours
+	}
+	return k.payload(takers), ours
 }

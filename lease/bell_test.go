@@ -163,3 +163,33 @@ func TestKeeper_WhoLeavesSlowlyHandsOverToWhoIsThereThen(t *testing.T) {
 		})
 	}
 }
+
+// Each step of a hand-over that waits for the one before it is a round trip longer: on a crowded machine that counts.
+func TestKeeper_ALeavingProcessHandsOverInAFewRoundTrips(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		const trip, drain = 20 * time.Millisecond, 50 * time.Millisecond
+		v := newServer(1)
+		v.fleet(t, 2)
+		from, to := v.sessions[0], v.sessions[1]
+		if v.held(from) == 0 {
+			from, to = to, from
+		}
+		v.set(func() { from.slow, to.slow, from.drain = trip, trip, drain })
+		began := time.Now()
+		from.stop()
+		for v.held(to) == 0 {
+			pass(time.Millisecond)
+		}
+		// It tells others while deliveries end: three trips. Then it unlocks and rings in one, and the other locks.
+		if took := time.Since(began); took > 3*trip+3*trip {
+			t.Errorf("the other process has the instance after %s", took)
+		}
+		if v.gap > 2*trip {
+			t.Errorf("the instance was without a holder for %s", v.gap)
+		}
+		v.set(func() { to.slow = 0 })
+		<-from.ended
+		v.end(from)
+		v.finish(t)
+	})
+}

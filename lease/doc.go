@@ -61,14 +61,17 @@
 // leases each takes and which version of the [Weights] it plans with. Every process computes the same owner for each
 // instance from that ([assign]): no load above its fair share and a tenth or the heaviest single instance, as far as
 // whole instances allow, no number above its owner's limit, and about 1/n of the instances moved when a process joins or
-// leaves. Each process tries to lock what it owns; it drains, unlocks and rings for what it holds of another present
-// owner. What nobody took in 5 s is anyone's, asked for by one process after the other, so that no two try the same.
+// leaves. Each process tries to lock what it owns. What it holds of another present owner it drains, and then unlocks it and
+// rings for that owner in one round trip; the owner locks it in another, at most 15 ms after the last time that it did so, or
+// as long after it as that took. Who leaves drains at once and tells the others meanwhile. What nobody took in 5 s is
+// anyone's, asked for by one process after the other, so that no two try the same.
 //
-// A [Judge] makes the next weights of what all processes report. Any process may; all plan with the highest version that
-// somebody shows, so who takes an instance plans with what the one did who gave it up.
+// A [Judge] makes the next weights of what all processes report. Any process may, and the first one does; all plan with the
+// highest version that somebody shows, so who takes an instance plans with what the one did who gave it up.
 //
 // The three present processes with the lowest ids are sentinels: they beat every 400 ms, whatever the size of
-// the fleet, and ring for the others when membership changed. A crash is seen in at most 0.5 s.
+// the fleet, and ring for the others when membership changed. A crash is seen in at most 0.5 s. One that is alone has nobody
+// to watch for, unless a session that fell silent still keeps leases.
 //
 // # Turns
 //

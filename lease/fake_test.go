@@ -207,18 +207,21 @@ func (s *session) Lock(ctx context.Context, ids []int32) ([]int32, error) {
 	return got, nil
 }
 
-func (s *session) Unlock(ctx context.Context, ids []int32) error {
+func (s *session) Unlock(ctx context.Context, ids []int32, bell string) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
 	s.v.mu.Lock()
-	defer s.v.mu.Unlock()
 	for _, id := range ids {
 		if s.v.locks[id] != s || s.active[id] {
 			panic(fmt.Sprintf("%s unlocks %d that it does not hold or still sends for", s.id, id))
 		}
 		delete(s.v.locks, id)
 		s.v.freed[id] = time.Now()
+	}
+	s.v.mu.Unlock()
+	if bell != "" {
+		s.v.ring(bell)
 	}
 	return nil
 }

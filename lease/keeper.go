@@ -110,13 +110,12 @@ type Keeper struct {
 	failed   bool // the last heartbeat
 	leaving  bool
 	drainFor time.Duration
-	ring     bool            // the others should know
-	greet    bool            // they should know that we begin
-	takers   map[string]bool // peers for whom something was unlocked
-	takeNext time.Time       // the earliest look at what was offered
-	last     time.Time       // start of the last round
-	began    time.Time       // of Run
-	retryAt  time.Time       // when to ask again for what we own and could not lock
+	ring     bool      // the others should know
+	greet    bool      // they should know that we begin
+	takeNext time.Time // the earliest look at what was offered
+	last     time.Time // start of the last round
+	began    time.Time // of Run
+	retryAt  time.Time // when to ask again for what we own and could not lock
 	// retryAfter grows with each time that this was in vain.
 	retryAfter time.Duration
 	lacking    bool      // something that we own is not ours yet
@@ -151,7 +150,6 @@ func New(ctx context.Context, cfg Config) *Keeper {
 		term:     newTerm(ctx, cfg.Wall),
 		wake:     make(chan struct{}, 1),
 		offered:  make(chan struct{}, 1),
-		takers:   map[string]bool{},
 		most:     map[string]int{},
 		weights:  &Weights{},
 		settling: map[string]bool{},
@@ -312,7 +310,7 @@ func (k *Keeper) round(rung bool) {
 	k.report()
 }
 
-// flush unlocks what was released and tells those who should take it.
+// flush unlocks what was released, which tells those who should take it, and tells everybody what is new.
 func (k *Keeper) flush() {
 	k.unlock()
 	k.ringOut()

@@ -32,8 +32,8 @@ type Session interface {
 	// Lock tries each id without waiting and returns those that it got. With an error it got nothing,
 	// or the session is lost. It is never asked for an id that is held.
 	Lock(ctx context.Context, ids []int32) (got []int32, err error)
-	// Unlock gives ids up.
-	Unlock(ctx context.Context, ids []int32) error
+	// Unlock gives ids up and then rings with bell, unless that is empty, without another round trip.
+	Unlock(ctx context.Context, ids []int32, bell string) error
 	// Beat is the heartbeat: who has a lease session, ourselves included.
 	Beat(ctx context.Context) ([]Peer, error)
 	// Ring makes every process, this one included, call Keeper.Hear with the payload, of less than 8,000 bytes.

@@ -98,7 +98,7 @@ func (s *LeaseSession) Save(ctx context.Context, batch *pgx.Batch) error {
 // Ring tells every process that leases changed hands.
 func (s *LeaseSession) Ring(ctx context.Context, payload string) error {
 	return s.call(ctx, "ring for the other processes", func(ctx context.Context) error {
-		_, err := s.conn.Exec(ctx, `select pg_notify('fedsender_lease', $1)`, payload)
+		_, err := s.conn.Exec(ctx, ringSQL, payload)
 		return err
 	})
 }

@@ -127,7 +127,7 @@ func TestLeaseSession_CallsFromManyGoroutinesTakeTurns(t *testing.T) {
 				_, err = s.Beat(t.Context())
 				failed <- err
 				failed <- s.Ring(t.Context(), "a")
-				failed <- s.Unlock(t.Context(), []int32{id})
+				failed <- s.Unlock(t.Context(), []int32{id}, "")
 			}
 		})
 	}

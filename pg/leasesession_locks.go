@@ -35,6 +35,7 @@ const cleanUpRounds = 3
 const (
 	lockSQL   = `select id, pg_try_advisory_lock($1::int, id) from unnest($2::int[]) as u (id)`
 	unlockSQL = `select id, pg_advisory_unlock($1::int, id) from unnest($2::int[]) as u (id)`
+	ringSQL   = `select pg_notify('fedsender_lease', $1)`
 )
 
 // Lock tries each id without waiting and returns those that it got. It must not be asked for an id that is held: session
@@ -55,21 +56,48 @@ func (s *LeaseSession) Lock(ctx context.Context, ids []int32) ([]int32, error) {
 	return got, err
 }
 
-// Unlock gives ids up. With an error the session is lost, or nothing was done.
-func (s *LeaseSession) Unlock(ctx context.Context, ids []int32) error {
+// Unlock gives ids up and rings with bell then, unless that is empty, all in one round trip. With an error the session is
+// lost. That nobody hears the bell is no error: they look again after a while.
+func (s *LeaseSession) Unlock(ctx context.Context, ids []int32, bell string) error {
 	return s.call(ctx, "give leases up", func(ctx context.Context) error {
-		done, err := s.each(ctx, unlockSQL, ids)
+		done, err := s.unlock(ctx, ids, bell)
 		switch {
 		case err != nil:
 			if err = s.cleanUp(ctx, ids, err); s.conn.IsClosed() {
 				return err
 			}
-			return nil // cleaning up has done it
+			return s.ringAgain(ctx, bell) // cleaning up has given them up
 		case len(done) < len(ids):
 			return s.end(ctx, errNotHeld)
 		}
 		return nil
 	})
+}
+
+// unlock sends both statements together: what is heard when they end comes after the locks were given up.
+func (s *LeaseSession) unlock(ctx context.Context, ids []int32, bell string) (done []int32, err error) {
+	if bell == "" {
+		return s.each(ctx, unlockSQL, ids)
+	}
+	batch := &pgx.Batch{}
+	batch.Queue(unlockSQL, LeaseClass, ids).Query(func(rows pgx.Rows) (err error) {
+		done, err = affirmed(rows, len(ids))
+		return err
+	})
+	batch.Queue(ringSQL, bell)
+	err = s.conn.SendBatch(ctx, batch).Close()
+	return done, err
+}
+
+// ringAgain rings for what was given up another way, if there is still a session.
+func (s *LeaseSession) ringAgain(ctx context.Context, bell string) error {
+	if bell == "" {
+		return nil
+	}
+	if _, err := s.conn.Exec(ctx, ringSQL, bell); err != nil && !s.conn.IsClosed() {
+		s.log.Warn("could not ring for the other processes; they look again within 5 s", "error", err)
+	}
+	return nil
 }
 
 // each runs a statement over ids and returns those for which it said true.
@@ -78,10 +106,15 @@ func (s *LeaseSession) each(ctx context.Context, sql string, ids []int32) ([]int
 	if err != nil {
 		return nil, err
 	}
-	yes := make([]int32, 0, len(ids))
+	return affirmed(rows, len(ids))
+}
+
+// affirmed are the ids of rows that say true.
+func affirmed(rows pgx.Rows, most int) ([]int32, error) {
+	yes := make([]int32, 0, most)
 	var id int32
 	var ok bool
-	_, err = pgx.ForEachRow(rows, []any{&id, &ok}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&id, &ok}, func() error {
 		if ok {
 			yes = append(yes, id)
 		}

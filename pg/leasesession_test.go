@@ -123,19 +123,40 @@ func TestLeaseSession_HoldsWhatItLockedUntilItIsUnlocked(t *testing.T) {
 	require.ElementsMatch(t, []int32{6001, 6002}, got)
 	require.Equal(t, 6002, locks(t, look, 0))
 
-	require.NoError(t, a.Unlock(t.Context(), instances(5999)))
+	require.NoError(t, a.Unlock(t.Context(), instances(5999), ""))
 	require.Equal(t, 1, locks(t, look, a.PID()))
 	got, err = b.Lock(t.Context(), []int32{1, 6000})
 	require.NoError(t, err)
 	require.Equal(t, []int32{1}, got)
-	require.NoError(t, a.Unlock(t.Context(), []int32{6000}))
-	require.NoError(t, b.Unlock(t.Context(), []int32{1, 6001, 6002}))
+	require.NoError(t, a.Unlock(t.Context(), []int32{6000}, ""))
+	require.NoError(t, b.Unlock(t.Context(), []int32{1, 6001, 6002}, ""))
 	require.Zero(t, locks(t, look, 0))
+}
+
+func TestLeaseSession_WhoHearsTheBellOfAnUnlockCanLock(t *testing.T) {
+	dsn := postgres.Database(t)
+	a, b := openLeaseSession(t, parse(t, dsn), "a"), openLeaseSession(t, parse(t, dsn), "b")
+	listener := admin(t, dsn)
+	execute(t, listener, `listen fedsender_lease`)
+	for _, bell := range []string{"a b", strings.Repeat("x", 8000)} { // the server takes no such bell
+		_, err := a.Lock(t.Context(), []int32{1})
+		require.NoError(t, err)
+		require.NoError(t, a.Unlock(t.Context(), []int32{1}, bell))
+		if len(bell) < 8000 {
+			heard, err := listener.WaitForNotification(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, bell, heard.Payload)
+		}
+		got, err := b.Lock(t.Context(), []int32{1})
+		require.NoError(t, err)
+		require.Equal(t, []int32{1}, got)
+		require.NoError(t, b.Unlock(t.Context(), []int32{1}, ""))
+	}
 }
 
 func TestLeaseSession_UnlockOfWhatItDoesNotHoldEndsTheSession(t *testing.T) {
 	a := openLeaseSession(t, parse(t, postgres.Database(t)), "a")
-	require.ErrorIs(t, a.Unlock(t.Context(), []int32{1}), pg.ErrSessionLost)
+	require.ErrorIs(t, a.Unlock(t.Context(), []int32{1}, ""), pg.ErrSessionLost)
 	require.ErrorIs(t, receive(t, waiting(t, a)), pg.ErrSessionLost)
 }
 
@@ -374,7 +395,7 @@ func TestLeaseSession_FullLockTableLeavesNothingBehind(t *testing.T) {
 	got, err = s.Lock(t.Context(), instances(50))
 	require.NoError(t, err, "the session lives")
 	require.Len(t, got, 50)
-	require.NoError(t, s.Unlock(t.Context(), append(got, kept...)))
+	require.NoError(t, s.Unlock(t.Context(), append(got, kept...), ""))
 	require.Zero(t, locks(t, look, 0))
 
 	budget, err := pg.LockBudget(t.Context(), look)
