@@ -71,5 +71,7 @@ var faults = []fault{
 	{16, "connections-exhausted", hosts, "database", 1, 30, afterOutage, fromMended, false, exhaustConnections},
 	{17, "lock-table-full", hosts, "database", 1, 30, afterOutage, fromMended, false, exhaustLocks},
 	{18, "queue-state-locked", hosts, "database", 1, 15, afterOutage, fromMended, true, lockTable("fedsender.queue_state")},
+	// Two faults at one time: what is lost must be bounded however long nothing can be saved.
+	{18, "queue-state-locked-kill", hosts, "database", 1, 10, afterOutage, fromMended, false, killUnsaved},
 	{18, "activity-locked", hosts, "database", 1, 15, afterOutage, fromMended, true, lockTable("fedsender.activity")},
 }

@@ -137,3 +137,25 @@ func lockTable(name string) func(context.Context, *storm) time.Duration {
 		return s.takeover(ctx, mended, 0)
 	}
 }
+
+// killUnsaved kills a process that could save nothing for some seconds.
+func killUnsaved(ctx context.Context, s *storm) time.Duration {
+	conn := s.admin(ctx)
+	defer func() { _ = conn.Close(ctx) }()
+	victim := s.victim()
+	i := s.suffer(victim.Name)
+	i.silenced = true
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `lock table fedsender.queue_state`)
+		wait(ctx, s.between(2*time.Second, 5*time.Second))
+		victim.Kill()
+		i.struck()
+		return err
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	i.over()
+	s.abandon(victim.Name)
+	return s.takeover(ctx, i.end, 0)
+}
