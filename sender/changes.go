@@ -50,7 +50,7 @@ func (e *engine) recheckCursors(ctx context.Context, ids []int32) (still []int32
 		}
 		moved, others := e.dispatcher.movedOf(part, states)
 		if len(moved) > 0 {
-			if err := e.followMoved(ctx, moved); err != nil {
+			if err := e.followMoved(ctx, moved, states); err != nil {
 				return nil, err
 			}
 		}

@@ -62,11 +62,17 @@ func (d *dispatcher) movedOf(ids []int32, states []pg.QueueState) (moved, still 
 	return moved, still
 }
 
-func (e *engine) followMoved(ctx context.Context, ids []int32) error {
+// followMoved goes on from where the cursors are now. An instance that has no state any more was deleted.
+func (e *engine) followMoved(ctx context.Context, ids []int32, states []pg.QueueState) error {
 	if e.source.Load().StopsOnMovedCursor {
 		return e.judgeMoved(ctx, ids)
 	}
-	e.log.Warn("the cursors of instances were moved by somebody else; going on from where they are", "instances", e.domains(ids, 5), "count", len(ids))
+	moved := slices.DeleteFunc(slices.Clone(ids), func(id int32) bool {
+		return !slices.ContainsFunc(states, func(s pg.QueueState) bool { return s.InstanceID == id })
+	})
+	if len(moved) > 0 {
+		e.log.Warn("the cursors of instances were moved by somebody else; going on from where they are", "instances", e.domains(moved, 5), "count", len(moved))
+	}
 	return e.reload(ctx, ids)
 }
 

@@ -34,7 +34,7 @@ func (e *engine) openSession(ctx context.Context) (*pg.LeaseSession, error) {
 			return session, nil
 		}
 		session.Close() // meanwhile nobody should count on this process
-		e.log.Info("another database server answers; waiting until no process can deliver under leases of the one before", "wait", wait.Round(time.Millisecond))
+		e.log.Info("the database server that had the leases was lost without a word, and another one, or the same started anew, answers; waiting until no process can deliver under leases of before", "wait", wait.Round(time.Millisecond))
 		if pause(ctx, wait*5/4+time.Millisecond); ctx.Err() != nil { // pause may take a fifth less
 			return nil, ctx.Err()
 		}
