@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 const (
@@ -24,27 +26,14 @@ type senderSession struct {
 // senders looks for processes that hang.
 func (d *diagnosis) senders() {
 	const what = "sender processes"
-	rows, err := d.conn.Query(d.ctx, `
-		select a.pid, quote_ident(coalesce(a.usename, '?')), extract(epoch from clock_timestamp() - a.state_change)::float8,
-			coalesce(pg_has_role(a.usesysid, 'usage') or pg_has_role('pg_signal_backend', 'usage') and not r.rolsuper, false)
-		from pg_stat_activity a
-		left join pg_roles r on r.oid = a.usesysid
-		where a.datname = current_database() and a.application_name like 'fedsender:%'
-		order by a.pid`)
+	sessions, err := d.senderSessions(`a.state_change`, ``)
 	if err != nil {
 		d.unknown(what, err)
 		return
 	}
-	defer rows.Close()
-	running, hidden := 0, 0
+	running, hidden := len(sessions), 0
 	var hung []senderSession
-	for rows.Next() {
-		var s senderSession
-		if err := rows.Scan(&s.pid, &s.role, &s.silent, &s.mayEnd); err != nil {
-			d.unknown(what, err)
-			return
-		}
-		running++
+	for _, s := range sessions {
 		switch {
 		case s.silent == nil:
 			hidden++
@@ -52,10 +41,11 @@ func (d *diagnosis) senders() {
 			hung = append(hung, s)
 		}
 	}
-	rows.Close()
-	if err := rows.Err(); err != nil {
-		d.unknown(what, err)
-		return
+	if hidden > 0 { // a process writes its row every 5 s; who may not read that has other findings
+		byRow, _ := d.senderSessions(`p.seen_at`, `
+			join fedsender.process p on a.state_change is null and p.id = split_part(a.application_name, ':', 2)
+				and p.seen_at < clock_timestamp() - interval '30 seconds'`)
+		hung = append(hung, byRow...)
 	}
 	for _, s := range hung {
 		d.hangs(s)
@@ -69,6 +59,22 @@ func (d *diagnosis) senders() {
 	case len(hung) == 0:
 		d.add(what, OK, fmt.Sprintf("%d run, none hangs", running), "")
 	}
+}
+
+// senderSessions reads the lease sessions, silent since what the expression says.
+func (d *diagnosis) senderSessions(since, join string) ([]senderSession, error) {
+	rows, err := d.conn.Query(d.ctx, `
+		select a.pid, quote_ident(coalesce(a.usename, '?')), extract(epoch from clock_timestamp() - `+since+`)::float8,
+			coalesce(pg_has_role(a.usesysid, 'usage') or pg_has_role('pg_signal_backend', 'usage') and not r.rolsuper, false)
+		from pg_stat_activity a
+		left join pg_roles r on r.oid = a.usesysid
+		`+join+`
+		where a.datname = current_database() and a.application_name like 'fedsender:%'
+		order by a.pid`)
+	return collect("read the lease sessions", rows, err, func(row pgx.CollectableRow) (s senderSession, err error) {
+		err = row.Scan(&s.pid, &s.role, &s.silent, &s.mayEnd)
+		return s, err
+	})
 }
 
 // hangs says of a process that is silent what it keeps and who may end that.

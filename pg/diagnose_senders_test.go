@@ -44,6 +44,16 @@ func TestDiagnose_SendersOfSeveralRolesThatMayNotEndEachOther(t *testing.T) {
 	require.Contains(t, hidden[0].Says, "2 run; of 1 of them it is hidden")
 	require.Contains(t, hidden[0].Mend, "pg_read_all_stats")
 
+	require.NoError(t, pg.WriteProcess(t.Context(), owner, pg.Process{ID: "b", Name: "two"}))
+	execute(t, owner, `grant usage on schema fedsender to `+first.Config().User+`; grant select on all tables in schema fedsender to `+first.Config().User)
+	require.Empty(t, finding(t, asFirst, "hung process"))
+	execute(t, owner, `update fedsender.process set seen_at = now() - interval '40 seconds' where id = 'b'`)
+	hung := finding(t, asFirst, "hung process")
+	require.Len(t, hung, 1)
+	require.Equal(t, pg.Bad, hung[0].Verdict)
+	require.Contains(t, hung[0].Says, "two (pid ")
+	require.Contains(t, hung[0].Says, "is silent for 40s")
+
 	execute(t, owner, `grant pg_signal_backend, pg_read_all_stats to `+first.Config().User+`, `+second.Config().User)
 	require.Equal(t, pg.OK, finding(t, asFirst, "roles of senders")[0].Verdict)
 	require.Equal(t, "2 run, none hangs", finding(t, asFirst, "sender processes")[0].Says)

@@ -26,7 +26,9 @@ with session as materialized (
   where c ->> 'percent' ~ '^[1-9][0-9]{0,5}$'
   group by c ->> 'id'
 ), live as (
-  select p.*, s.max_leases, s.balance_version, s.pid, s.usename, s.silent_for, s.may_end, s.leaving, coalesce(c.percent, 100) as capacity_percent
+  select p.*, s.max_leases, s.balance_version, s.pid, s.usename, s.may_end, s.leaving,
+    -- Where it is hidden, the process's own row tells, which it writes every 5 s.
+    coalesce(s.silent_for, case when clock_timestamp() - p.seen_at > interval '30 seconds' then clock_timestamp() - p.seen_at end) as silent_for, coalesce(c.percent, 100) as capacity_percent
   from fedsender.process p
   -- The session that was heard last, where one is left over from before.
   join (select distinct on (id) * from session order by id, silent_for) s using (id)
@@ -57,7 +59,7 @@ comment on column fedsender.process_status.max_leases is 'Its SENDER_MAX_LEASES;
 comment on column fedsender.process_status.balance_version is 'The version of fedsender.balance that it plans with.';
 comment on column fedsender.process_status.pid is 'The server''s process of its lease session.';
 comment on column fedsender.process_status.role is 'Its role.';
-comment on column fedsender.process_status.silent_for is 'Since its last statement there; a heartbeat comes every 2 s. After 30 s the others end the session, if they may: see sender doctor. Null: hidden from your role and from the owner of the schema (pg_read_all_stats).';
+comment on column fedsender.process_status.silent_for is 'Since its last statement there; a heartbeat comes every 2 s. After 30 s the others end the session, if they may: see sender doctor. Null: hidden from your role and from the owner of the schema (pg_read_all_stats), and it wrote its row of process less than 30 s ago.';
 comment on column fedsender.process_status.may_end is 'Your role may end the session: select pg_terminate_backend(pid).';
 comment on column fedsender.process_status.leaving is 'It shuts down and gives its instances up.';
 
