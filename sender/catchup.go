@@ -60,6 +60,10 @@ func (c *catchup) run(ctx context.Context) {
 		case <-c.engine.dispatcher.feed:
 		}
 		for more := true; more && ctx.Err() == nil; {
+			if c.engine.dispatcher.overfull() {
+				pause(ctx, saveEvery)
+				continue
+			}
 			var err error
 			if more, err = c.round(ctx); err != nil {
 				c.engine.troubled(ctx, "could not read the backlog; trying again", err)

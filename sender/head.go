@@ -100,6 +100,9 @@ func (h *head) round(ctx context.Context, rung bool) (time.Duration, error) {
 	if wait, err := h.mendDrift(ctx); wait > 0 || err != nil {
 		return wait, err
 	}
+	if h.engine.dispatcher.overfull() {
+		return saveEvery, nil
+	}
 	if err := h.engine.refresh(ctx); err != nil {
 		return 0, err // ctx has ended
 	}

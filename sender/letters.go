@@ -7,6 +7,17 @@ import (
 	"github.com/fedsender/fedsender/pg"
 )
 
+// maxUnsavedLetters bounds the memory, of a few hundred bytes each, where the database takes no save for long and what is
+// read can't be sent: nothing more is read then.
+const maxUnsavedLetters = 100_000
+
+// overfull says whether so many letters wait for a save.
+func (d *dispatcher) overfull() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.unsaved.Letters) >= maxUnsavedLetters
+}
+
 // putAside notes that instances don't get an activity because it can't be prepared: one letter, however many they are. It
 // names them, because others may have got it: from another process, or while the key was still there. The caller holds d.mu.
 func (d *dispatcher) putAside(activityID int64, instanceIDs []int32, reason string, now time.Time) {

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fedsender/fedsender/pg"
 )
 
 // signWith changes the actor's key, as the application does.
@@ -125,4 +127,25 @@ func TestLetters_ThoseOfAnInstanceThatIsLostAreNotItsAnyMore(t *testing.T) {
 			t.Errorf("%+v", letters)
 		}
 	})
+}
+
+func TestLetters_NothingMoreIsReadWhileTooManyAreNotSaved(t *testing.T) {
+	b := newBench(t)
+	id := b.instance("a.example")
+	b.read()
+	if err := b.Acquired(t.Context(), []int32{id}); err != nil {
+		t.Fatal(err)
+	}
+	before := b.dispatcher.count().head
+	sent := b.activity()
+	b.dispatcher.unsaved.Letters = make([]pg.Letter, maxUnsavedLetters)
+	if wait, err := b.head.round(t.Context(), true); err != nil || wait == 0 {
+		t.Errorf("looks again after %s, error %v", wait, err)
+	}
+	if at := b.dispatcher.count().head; at != before {
+		t.Errorf("read up to %d", at)
+	}
+	b.dispatcher.unsaved.Letters = nil // as a save has it
+	b.read()
+	b.until("it is sent", func() bool { return slices.Equal(b.got(id), []int64{sent}) })
 }
