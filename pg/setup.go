@@ -13,6 +13,10 @@ import (
 // database was set to. All else is called by its schema.
 const setSearchPath = `pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)`
 
+// setNoJIT spares each session the compilation of plans whose cost is guessed too high, which takes some hundred milliseconds where
+// the statement takes a few (note_demand, Postgres manual, "When to JIT?").
+const setNoJIT = `pg_catalog.set_config('jit', 'off', false)`
+
 // localSearchPath does the same for a transaction.
 const localSearchPath = "set local search_path = pg_catalog, pg_temp;\n\n"
 
@@ -23,7 +27,7 @@ const localSearchPath = "set local search_path = pg_catalog, pg_temp;\n\n"
 //
 // tcp_user_timeout is left alone: who reads slowly, such as a process that loads all followers, would be taken for gone.
 func setUp(cfg *pgx.ConnConfig, further ...string) *pgx.ConnConfig {
-	settings := []string{setSearchPath}
+	settings := []string{setSearchPath, setNoJIT}
 	for _, s := range leaseSettings {
 		if strings.HasPrefix(s.name, "tcp_keepalives_") {
 			settings = append(settings, s.call())
