@@ -171,7 +171,7 @@ func (b *bench) underWay(id int32, f func()) {
 	b.t.Helper()
 	b.saveMu.Lock()
 	defer b.saveMu.Unlock()
-	v, err := b.dispatcher.takeSaving(&round{turn: int(id) % idleEvery})
+	v, err := b.dispatcher.takeSaving(&round{turn: turnOf(id)})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 // turn saves what the turn of an instance brings and says that the database has taken it.
 func (s *stage) turn(id int32) *saving {
 	s.t.Helper()
-	v, err := s.takeSaving(&round{turn: int(id) % idleEvery})
+	v, err := s.takeSaving(&round{turn: turnOf(id)})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -26,16 +26,13 @@ func TestSave_InstancesThatTheHeadPassedAreWrittenTogetherAndOnce(t *testing.T) 
 	onStage(t, 3, func(s *stage) {
 		s.broadcast(12, 2)
 		s.broadcast(14)
-		if v := s.turn(1); !slices.Equal(v.Passed.InstanceIDs, []int32{1}) || v.Passed.Cursor != 14 || !slices.Equal(v.Passed.Expected, []int64{10}) {
+		if v := s.turn(1); !slices.Equal(slices.Sorted(slices.Values(v.Passed.InstanceIDs)), []int32{1, 3}) || v.Passed.Cursor != 14 || !slices.Equal(v.Passed.Expected, []int64{10, 10}) {
 			t.Errorf("passed: %+v", v.Passed)
 		} else if len(v.Checkpoints) != 1 || v.Checkpoints[0].InstanceID != 2 || v.Checkpoints[0].Cursor != 14 {
 			t.Errorf("checkpoints: %+v", v.Checkpoints)
 		}
 		if v := s.turn(1); !v.Empty() {
 			t.Errorf("written again: %+v", v.Saving)
-		}
-		if v := s.turn(3); !slices.Equal(v.Passed.InstanceIDs, []int32{3}) {
-			t.Errorf("passed: %+v", v.Passed)
 		}
 	})
 }
@@ -56,7 +53,7 @@ func TestSave_InstanceThatWaitsForSomethingIsNotPassed(t *testing.T) {
 func TestSave_PassedInstanceThatSomebodyMovedIsNoticed(t *testing.T) {
 	onStage(t, 1, func(s *stage) {
 		s.broadcast(14)
-		v, err := s.takeSaving(&round{turn: 1})
+		v, err := s.takeSaving(&round{turn: turnOf(1)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,8 +23,9 @@ const (
 	// saveLull is left after a turn that took that long, and after a save that failed, whoever waits for the next.
 	saveLull = saveEvery / 10
 	// idleEvery is the longest that a cursor stays behind where nothing was meant for the instance. Each save takes
-	// a part of them.
+	// a part of them, idleBlock ids in a row: their rows share pages, which are locked, changed and logged by the page.
 	idleEvery = 60
+	idleBlock = 128
 	// noTurn is for a save between those.
 	noTurn = -1
 	// maxCheckpoints and maxLetters keep one part of a save far below the 1.5 s that the lease session gives a statement

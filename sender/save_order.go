@@ -15,6 +15,9 @@ type round struct {
 	changed, moved []*slot // what is left of them
 }
 
+// turnOf is when the cursor of an instance is written that only moved by rule.
+func turnOf(id int32) int { return int(id) / idleBlock % idleEvery }
+
 // unsavedSlot is a slot whose state is not as the database has it, as it was when the save began.
 type unsavedSlot struct {
 	slot         *slot
@@ -43,7 +46,7 @@ func (d *dispatcher) unsavedSlots(r *round) (unsaved []unsavedSlot) {
 		switch {
 		case s.worker.Version() != s.savedVersion:
 			unsaved = append(unsaved, unsavedSlot{s, s.refused, s.unsavedSince})
-		case int(id)%idleEvery == r.turn && d.moved(s):
+		case turnOf(id) == r.turn && d.moved(s):
 			r.moved = append(r.moved, s)
 		}
 	}

@@ -157,7 +157,7 @@ func TestSave_RowThatSomebodyHasLockedHoldsUpNoOtherInstance(t *testing.T) {
 	}
 	endRow, endInstance := b.lock("queue_state", "instance_id", locked, idle), b.lock("instance", "id", claimed)
 	b.inSession(func() {
-		err := b.save(t.Context(), nil, int(idle)%idleEvery)
+		err := b.save(t.Context(), nil, turnOf(idle))
 		if !errors.Is(err, errLocked) || !strings.Contains(err.Error(), "locked.example") || strings.Contains(err.Error(), "free.example") {
 			t.Errorf("says %v", err)
 		}
@@ -166,7 +166,7 @@ func TestSave_RowThatSomebodyHasLockedHoldsUpNoOtherInstance(t *testing.T) {
 		}
 		endRow()
 		endInstance()
-		if err := b.save(t.Context(), nil, int(idle)%idleEvery); err != nil {
+		if err := b.save(t.Context(), nil, turnOf(idle)); err != nil {
 			t.Error(err)
 		}
 	})

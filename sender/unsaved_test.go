@@ -27,7 +27,7 @@ func TestSave_NothingForManyStartsWhereWhatSettledIsUnsavedForASecond(t *testing
 		s.wantSent(1, 12, 13)
 		s.wantSent(2, 14) // has nothing unsaved
 
-		v, err := s.takeSaving(&round{turn: 1})
+		v, err := s.takeSaving(&round{turn: turnOf(1)})
 		if err != nil {
 			s.t.Fatal(err)
 		}
