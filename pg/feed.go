@@ -13,8 +13,8 @@ import (
 const (
 	// gapPatience is how long a gap may be a commit under way, which most are, before a fence is taken.
 	gapPatience = 20 * time.Millisecond
-	// batchRows bounds one read of the head.
-	batchRows = 1000
+	// batchRows bounds one read of the head: so many that most reads are one, however many activities come.
+	batchRows = 4000
 )
 
 // Feed reads activities in the order of their ids, each once, up to the horizon: it never passes an id under which an
@@ -23,7 +23,8 @@ const (
 // could. All of it holds while ids are drawn inside the INSERT from a sequence with CACHE 1 ([ReadSource] tells).
 //
 // With each read come the changes beside activities that were committed before it, so whom an activity is for can be
-// decided with every follow that precedes it. A Feed belongs to one goroutine.
+// decided with every follow that precedes it. A Feed belongs to one goroutine. Its connections get rows as text, like those of
+// [NewPool].
 type Feed struct {
 	// Fenced, when set, is told how long each fence for a gap stood.
 	Fenced func(time.Duration)
@@ -44,11 +45,13 @@ type Feed struct {
 
 // Batch is what one read gave.
 type Batch struct {
-	Activities []Activity // without bodies
-	Through    int64      // every id up to it is decided: returned or a hole
-	More       bool       // there is more to read at once
-	Waiting    bool       // a gap holds up activities that are visible: read again soon (see [Feed.Stopped])
-	Changes    Changes
+	Activities  []Activity // those that name anybody; no bodies, keys and transactions
+	Count       int        // how many were read, with those that name nobody
+	PublishedAt time.Time  // of the last of them; zero: there is none
+	Through     int64      // every id up to it is decided: read or a hole
+	More        bool       // there is more to read at once
+	Waiting     bool       // a gap holds up activities that are visible: read again soon (see [Feed.Stopped])
+	Changes     Changes
 }
 
 // LowerHorizon has the horizon no higher than the newest activity, which it is after a restore of the application's tables
@@ -123,30 +126,25 @@ func (f *Feed) Read(ctx context.Context) (Batch, error) {
 	if err != nil {
 		return Batch{}, err
 	}
-	batch := Batch{Changes: found.changes}
-	batch.Changes.Reload = batch.Changes.Reload || f.reload
-	f.holes = max(f.holes, found.horizon)
-	f.snapshot = found.changes.Snapshot
-	next := f.head + 1
-	for i := range found.activities {
-		if id := found.activities[i].ID; id > next && id-1 > f.holes && !gapsAreHoles {
-			f.stopAt(next)
-			batch.Waiting = true
-			found.activities = found.activities[:i]
-			break
-		} else {
-			next = id + 1
-		}
+	batch := Batch{
+		Activities: found.walk.activities, Count: found.walk.count, PublishedAt: found.walk.publishedAt,
+		Waiting: found.walk.stopped, Changes: found.changes,
 	}
-	if !batch.Waiting {
+	batch.Changes.Reload = batch.Changes.Reload || f.reload
+	f.holes = found.walk.holes
+	f.snapshot = found.changes.Snapshot
+	next := found.walk.next
+	if batch.Waiting {
+		f.stopAt(next)
+	} else {
 		f.gap, f.fence = 0, nil
-		batch.More = found.full
-		if !found.full {
+		batch.More = found.walk.count == batchRows
+		if !batch.More {
 			next = max(next, f.holes+1)
 		}
 	}
 	f.head = next - 1
-	batch.Activities, batch.Through = found.activities, f.head
+	batch.Through = f.head
 	return batch, nil
 }
 
@@ -218,25 +216,15 @@ func (f *Feed) Unsettle() { f.asleep = nil }
 // reading is one round trip: the shared horizon first, because a hole must be known before the rows are read, and the
 // changes last, because a follow that was committed before an activity must be among them.
 type reading struct {
-	horizon    int64
-	activities []Activity
-	full       bool
-	changes    Changes
+	walk    walk
+	changes Changes
 }
 
 func (f *Feed) read(ctx context.Context) (r reading, err error) {
+	r.walk = walk{next: f.head + 1, holes: f.holes}
 	batch := &pgx.Batch{}
-	batch.Queue(`select horizon from fedsender.feed`).QueryRow(func(row pgx.Row) error { return row.Scan(&r.horizon) })
-	batch.Queue(`
-		select `+activityColumns+`
-		from fedsender.source_activity
-		where id > $1
-		order by id
-		limit $2`, f.head, batchRows).Query(func(rows pgx.Rows) error {
-		r.activities, err = pgx.CollectRows(rows, scanActivity)
-		r.full = len(r.activities) == batchRows
-		return err
-	})
+	batch.Queue(`select horizon from fedsender.feed`).QueryRow(r.walk.readHorizon)
+	batch.Queue(headRows, f.head, batchRows).Query(r.walk.read)
 	queueChanges(batch, f.snapshot, &r.changes)
 	sender, ok := f.db.(interface {
 		SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults

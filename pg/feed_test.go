@@ -37,6 +37,7 @@ func newFeedBench(t *testing.T) *feedBench {
 		t.Fatal(err)
 	}
 	config.MaxConns = 60
+	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec // as the pool of a process
 	db, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -73,8 +74,8 @@ func (b *feedBench) feed(t *testing.T) *pg.Feed {
 }
 
 const insertActivity = `
-	insert into fedsender.activity (ap_id, data, actor_id)
-	select 'https://home.example/' || gen_random_uuid(), '{}', $1 from generate_series(1, $2)
+	insert into fedsender.activity (ap_id, data, actor_id, send_all_instances)
+	select 'https://home.example/' || gen_random_uuid(), '{}', $1, true from generate_series(1, $2)
 	returning id`
 
 func (b *feedBench) insert(ctx context.Context, q pg.Querier, n int) ([]int64, error) {
@@ -148,10 +149,10 @@ func (b *feedBench) write(ctx context.Context, r *rand.Rand) error {
 
 func (b *feedBench) copy(ctx context.Context, tx pgx.Tx, ids *[]int64) error {
 	name := fmt.Sprintf("https://home.example/copy/%d", rand.Int64())
-	_, err := tx.CopyFrom(ctx, pgx.Identifier{"fedsender", "activity"}, []string{"ap_id", "data", "actor_id"},
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"fedsender", "activity"}, []string{"ap_id", "data", "actor_id", "send_all_instances"},
 		pgx.CopyFromSlice(5, func(i int) ([]any, error) {
 			wait(ctx, 3*time.Millisecond)
-			return []any{fmt.Sprintf("%s/%d", name, i), "{}", b.actor}, nil
+			return []any{fmt.Sprintf("%s/%d", name, i), "{}", b.actor, true}, nil
 		}))
 	if err != nil {
 		return err

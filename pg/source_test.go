@@ -19,8 +19,9 @@ func TestFeed_ReadsRowsWithNullsInArraysAndDatesOutOfRange(t *testing.T) {
 		values
 		  ('https://home.example/1', '{}', $1, 'infinity', array[null, 'https://a.example/inbox'], array[null, 7]),
 		  ('https://home.example/2', '{}', $1, '-infinity', '{{https://a.example/1,https://a.example/2}}', '{}'),
-		  ('https://home.example/3', '{}', $1, '20000-01-01', '{}', '{}'),
-		  ('https://home.example/4', '{}', $1, '0044-03-15 BC', '{}', '{}')`, b.actor)
+		  ('https://home.example/3', '{}', $1, '20000-01-01', '{}', '[0:1][2:3]={{-8,null},{9,10}}'),
+		  ('https://home.example/4', '{}', $1, '0044-03-15 BC', '{}', '{null}'),
+		  ('https://home.example/5', '{}', $1, '2026-01-02T03:04:05.678901Z', '{}', '{}')`, b.actor)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,6 +38,19 @@ func TestFeed_ReadsRowsWithNullsInArraysAndDatesOutOfRange(t *testing.T) {
 	}
 	if got := batch.Activities[1].Inboxes; len(got) != 2 {
 		t.Errorf("inboxes %q, want both", got)
+	}
+	if got := batch.Activities[2].FollowersOf; !slices.Equal(got, []int64{-8, 9, 10}) {
+		t.Errorf("followers of %d, want those of all dimensions", got)
+	}
+	for i, year := range []int{9999, 1970, 9999, 1970} {
+		if got := batch.Activities[i].PublishedAt.UTC().Year(); got != year {
+			t.Errorf("activity %d was made in %d, want it brought near to %d", i+1, got, year)
+		}
+	}
+	// The last one names nobody: it is only counted.
+	last := time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
+	if batch.Count != 5 || !batch.PublishedAt.Equal(last) {
+		t.Errorf("read %d activities, the last of %s, want 5 and %s", batch.Count, batch.PublishedAt, last)
 	}
 }
 

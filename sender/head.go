@@ -9,35 +9,8 @@ import (
 	"github.com/fedsender/fedsender/worker"
 )
 
-const (
-	// busyPoll is how often a busy process looks for activities; a hundredth of what a receiver needs to answer.
-	busyPoll = 5 * time.Millisecond
-	// crowdedPoll is for more than crowdedAt activities a second: then a look costs the writers, whose processors Postgres
-	// runs on, and there is always a commit under way that leaves a gap.
-	crowdedPoll = 40 * time.Millisecond
-	crowdedAt   = 200
-	// throngedPoll is for more than throngedAt: each look brings hundreds of rows then, and what it costs by itself is still a
-	// tenth of what the rows cost.
-	throngedPoll = 100 * time.Millisecond
-	throngedAt   = 2000
-	// gapPoll is for gaps, most of which are commits that end within milliseconds.
-	gapPoll = 3 * time.Millisecond
-	// slowestGapPoll is for gaps of transactions that stay open: each read brings all that waits behind the gap, in vain.
-	slowestGapPoll = 250 * time.Millisecond
-	// busyFor is how long a process keeps looking after the last activity before it goes to sleep.
-	busyFor = 250 * time.Millisecond
-	// idlePoll backs up the bell: what it missed is found that late.
-	idlePoll = 10 * time.Second
-	// bellessPoll stands in for the bell where no trigger rings it, or the server allows prepared transactions, which can't
-	// notify.
-	bellessPoll = 100 * time.Millisecond
-	// settleFor bounds the wait for transactions that were open when the bell was armed; idlePoll covers the rest.
-	settleFor = time.Second
-	// maxFindings bounds how many targets wait for the bodies of their activities.
-	maxFindings = 50_000
-	// disarmAt is how many activities a second make the bell cost writers more than it brings.
-	disarmAt = 20
-)
+// maxFindings bounds how many targets wait for the bodies of their activities.
+const maxFindings = 50_000
 
 // head reads every activity once, in order, and offers it to the workers of the instances that it is for.
 type head struct {
@@ -51,6 +24,8 @@ type head struct {
 	slept   bool      // since the bell was armed
 	second  time.Time // of the count
 	count   int
+	before  int       // the count of the second before it
+	wanted  time.Time // when something was for an instance that is held
 	disarms time.Time
 	recent  memory // of what was read last
 
@@ -171,6 +146,7 @@ func (h *head) offer(ctx context.Context, batch *pg.Batch) error {
 		}
 		h.reading.found(row.ID, len(found), began)
 		if len(found) > 0 {
+			h.wanted = clock()
 			wanted = append(wanted, finding{row, found})
 			count += len(found)
 		}
@@ -181,97 +157,8 @@ func (h *head) offer(ctx context.Context, batch *pg.Batch) error {
 			wanted, count = wanted[:0], 0
 		}
 	}
-	last := time.Time{}
-	if n := len(batch.Activities); n > 0 {
-		last = batch.Activities[n-1].PublishedAt
-	}
-	e.dispatcher.advance(batch.Through, last)
+	e.dispatcher.advance(batch.Through, batch.PublishedAt)
 	return nil
-}
-
-// pace decides when to read again, and arms and disarms the bell.
-func (h *head) pace(ctx context.Context, batch *pg.Batch, rung bool) (time.Duration, error) {
-	now := clock()
-	if n := len(batch.Activities); n > 0 {
-		h.engine.metrics.ActivitiesRead(n)
-		if h.slept && !rung {
-			h.engine.metrics.MissedBell()
-		}
-		h.unsettle()
-		if err := h.tally(ctx, n, now); err != nil {
-			return 0, err
-		}
-	}
-	switch {
-	case batch.More:
-		return 0, nil
-	case h.crowded(now) && h.count >= throngedAt:
-		return max(throngedPoll, gapWait(h.feed.Stopped())), nil
-	case h.crowded(now):
-		return max(crowdedPoll, gapWait(h.feed.Stopped())), nil
-	case batch.Waiting:
-		return gapWait(h.feed.Stopped()), nil
-	case now.Sub(h.active) < busyFor:
-		return busyPoll, nil
-	case !h.rings():
-		return bellessPoll, nil
-	case h.settled:
-		h.slept = true
-		return idlePoll, nil
-	}
-	return h.settle(ctx, now)
-}
-
-// crowded says whether so many activities come that reading each at once would cost their writers more than it brings.
-func (h *head) crowded(now time.Time) bool {
-	return h.count >= crowdedAt && now.Sub(h.second) <= time.Second
-}
-
-// rings says whether writers ring the bell when it is armed.
-func (h *head) rings() bool { return h.engine.source.Load().Rings && !h.feed.Prepares() }
-
-// gapWait is a tenth of how long a gap has been there, so that it delays activities by little more than it must.
-func gapWait(stopped time.Duration) time.Duration {
-	return min(max(gapPoll, stopped/10), slowestGapPoll)
-}
-
-func (h *head) unsettle() {
-	h.active, h.armed, h.settled, h.slept = clock(), false, false, false
-	h.feed.Unsettle()
-}
-
-// settle goes to sleep in steps: arm the bell, wait for transactions that were open at that moment and so will not
-// ring, read once more.
-func (h *head) settle(ctx context.Context, now time.Time) (time.Duration, error) {
-	if !h.armed {
-		if err := pg.Arm(ctx, h.engine.pool); err != nil {
-			return 0, err
-		}
-		h.armed, h.until = true, now.Add(settleFor)
-	}
-	done, err := h.feed.Settle(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if done || now.After(h.until) {
-		h.feed.Unsettle()
-		h.settled = true
-		return 0, nil
-	}
-	return busyPoll, nil
-}
-
-// tally counts and disarms the bell when it would ring too often.
-func (h *head) tally(ctx context.Context, n int, now time.Time) error {
-	if now.Sub(h.second) > time.Second {
-		h.second, h.count = now, 0
-	}
-	h.count += n
-	if h.count < disarmAt || now.Sub(h.disarms) < time.Second || !h.rings() {
-		return nil
-	}
-	h.disarms = now
-	return pg.Disarm(ctx, h.engine.pool)
 }
 
 // finding is an activity with the instances that are held here and should have it.
@@ -307,15 +194,17 @@ func (e *engine) offer(ctx context.Context, wanted []finding) error {
 		ids[i] = w.row.ID
 	}
 	prepared, reasons := make(map[int64]*worker.Activity, len(wanted)), map[int64]string{}
+	xids := make(map[int64]uint64, len(wanted))
 	err := e.insist(ctx, "could not read the bodies of activities; trying again", func(ctx context.Context) error {
 		return e.eachActivity(ctx, ids, func(row *pg.Activity, activity *worker.Activity, reason string) {
-			prepared[row.ID], reasons[row.ID] = activity, reason
+			prepared[row.ID], reasons[row.ID], xids[row.ID] = activity, reason, row.XID
 		})
 	})
 	if err != nil {
 		return err
 	}
 	for _, w := range wanted {
+		w.row.XID = xids[w.row.ID]
 		if activity := prepared[w.row.ID]; activity != nil {
 			e.dispatcher.offer(activity, w.row, w.found)
 		} else if reason := reasons[w.row.ID]; reason != "" {
