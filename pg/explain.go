@@ -193,6 +193,10 @@ func explainServer(err *pgconn.PgError, cfg *pgx.ConnConfig) (problem, remedy st
 		return said, printable("grant it: grant connect on database " + identifier(cfg.Database) + " to " + identifier(cfg.User)), false
 	case tooManyConnections:
 		return said, moreConnections(said, cfg), true
+	case outOfMemory:
+		if strings.Contains(said, "shared memory") {
+			return said, "its lock table is full: end what holds so many locks, or raise max_locks_per_transaction and restart it", true
+		}
 	case cannotConnectNow, adminShutdown, crashShutdown:
 		return said, "wait until it has started", true
 	case queryCanceled:

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fedsender/fedsender/pg"
@@ -66,6 +67,27 @@ func TestOpen_DoesNotBlameTLSForAServerThatWentAway(t *testing.T) {
 	}
 	_, err := pg.Open(t.Context(), cfg)
 	requireSentence(t, err, true, "connection refused")
+}
+
+func TestOpen_SaysThatTheLockTableIsFull(t *testing.T) {
+	cfg := parse(t, "postgres://u@127.0.0.1:1/x?connect_timeout=1&sslmode=disable")
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	cfg.DialFunc = func(context.Context, string, string) (net.Conn, error) {
+		here, there := net.Pipe()
+		serving.Go(func() {
+			defer there.Close()
+			server := pgproto3.NewBackend(there, there)
+			if _, err := server.ReceiveStartupMessage(); err == nil {
+				server.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "53200", Message: "out of shared memory"})
+				_ = server.Flush()
+			}
+		})
+		return here, nil
+	}
+	_, err := pg.Open(t.Context(), cfg)
+	requireSentence(t, err, true, "out of shared memory", "raise max_locks_per_transaction")
+	require.True(t, pg.IsNotReady(err))
 }
 
 func TestBoundForPerson_LeavesTenSecondsForAllHosts(t *testing.T) {
