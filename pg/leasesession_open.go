@@ -133,7 +133,14 @@ func (s *LeaseSession) prepare(ctx context.Context) error {
 		return nil
 	}
 	s.log.Warn("a pooler stands between this process and the database; if this host vanishes, its leases last until the pooler notices")
-	return s.probe(ctx)
+	if err := s.probe(ctx); err != nil {
+		return err
+	}
+	// One that resets nothing leaves us the locks of its last client, such as a process that was killed.
+	return s.call(ctx, "unlock what is left in the session", func(ctx context.Context) error {
+		_, err := s.conn.Exec(ctx, `select pg_catalog.pg_advisory_unlock_all()`)
+		return err
+	})
 }
 
 func (s *LeaseSession) set(ctx context.Context, setting leaseSetting) error {

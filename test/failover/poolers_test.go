@@ -1,9 +1,13 @@
 package failover
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/fedsender/fedsender/pg"
 	"github.com/fedsender/fedsender/test/fleet"
 	"github.com/fedsender/fedsender/test/pgbouncer"
 	"github.com/fedsender/fedsender/test/postgres"
@@ -161,5 +165,35 @@ func TestPooler_BySessionIsWarnedOfAndMayBeRestarted(t *testing.T) {
 	must(t, r.DB.QueryRow(ctx, `select count(*) from pg_locks where locktype = 'advisory'`).Scan(&left))
 	if left > 0 {
 		t.Errorf("%d locks were left in sessions of the pooler", left)
+	}
+}
+
+func TestPooler_ThatResetsNothingKeepsNoLocksInTheNextLeaseSession(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	server := startServer(t, postgres.Options{})
+	database, err := server.CreateDatabase(ctx, "app")
+	must(t, err)
+	pooler := startPooler(t, server, pgbouncer.Options{Mode: pgbouncer.Session, Settings: map[string]string{"server_reset_query": ""}})
+	killed, err := pgx.Connect(ctx, pooler.URL("app"))
+	must(t, err)
+	_, err = killed.Exec(ctx, `select pg_advisory_lock($1::int, 1)`, pg.LeaseClass)
+	must(t, err)
+	must(t, killed.Close(ctx))
+	db := reader(t, database)
+	locks := func() (n int) {
+		must(t, db.QueryRow(ctx, `select count(*) from pg_locks where locktype = 'advisory'`).Scan(&n))
+		return n
+	}
+	if locks() != 1 {
+		t.Fatal("the pooler has reset the session")
+	}
+	config, err := pg.ParseConfig(pooler.URL("app"))
+	must(t, err)
+	session, err := pg.OpenLeaseSession(ctx, config, "next", 0, slog.New(slog.DiscardHandler))
+	must(t, err)
+	defer session.Close()
+	if n := locks(); n != 0 {
+		t.Errorf("%d locks of the client before are left", n)
 	}
 }
