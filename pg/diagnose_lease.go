@@ -53,8 +53,19 @@ func diagnoseLease(ctx context.Context, cfg *pgx.ConnConfig, told <-chan ServerI
 func diagnoseSettings(ctx context.Context, conn *pgx.Conn) []Finding {
 	const what = "lease settings"
 	var version int
-	if err := conn.QueryRow(ctx, `select current_setting('server_version_num')::int`).Scan(&version); err != nil {
+	var may bool
+	var role string
+	err := conn.QueryRow(ctx, `
+		select current_setting('server_version_num')::int, has_function_privilege('pg_catalog.set_config(text, text, boolean)', 'execute'),
+			quote_ident(current_user)`).Scan(&version, &may, &role)
+	switch {
+	case err != nil:
 		return []Finding{{What: what, Verdict: Bad, Says: "can't be found out: " + Sentence(err), Mend: "mend what the server says"}}
+	case !may:
+		return []Finding{{
+			What: what, Verdict: Bad, Says: "the role may not call set_config: it can open no lease session, so nothing is sent",
+			Mend: "grant execute on function pg_catalog.set_config(text, text, boolean) to " + role,
+		}}
 	}
 	var refused []Finding
 	for _, setting := range leaseSettings {

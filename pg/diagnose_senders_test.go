@@ -80,6 +80,17 @@ func TestDiagnose_TriesTheSettingsOfALeaseSession(t *testing.T) {
 	require.Contains(t, found[0].Says, "after 10 s")
 }
 
+func TestDiagnose_NamesTheSettingOfALeaseSessionThatIsRefused(t *testing.T) {
+	owner := migrated(t)
+	config := parse(t, owner.Config().ConnString())
+	newPooler(t, config, true).refuse("tcp_user_timeout")
+	found := finding(t, config, "lease settings")
+	require.Len(t, found, 1)
+	require.Equal(t, pg.Warn, found[0].Verdict)
+	require.Contains(t, found[0].Says, "tcp_user_timeout = 10000 is refused")
+	require.Contains(t, found[0].Says, "for up to 15 minutes")
+}
+
 func TestProcessStatus_SaysHowLongASessionIsSilentAndWhoMayEndIt(t *testing.T) {
 	owner := migrated(t)
 	s, err := pg.OpenLeaseSession(t.Context(), parse(t, owner.Config().ConnString()), "a", 0, quiet())

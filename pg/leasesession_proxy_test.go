@@ -167,8 +167,14 @@ func (p *pooler) refuse(setting string) {
 func (p *pooler) rename(message pgproto3.FrontendMessage) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if parse, ok := message.(*pgproto3.Parse); ok && p.refused != "" {
-		parse.Query = strings.ReplaceAll(parse.Query, p.refused, "no_such_setting")
+	if p.refused == "" {
+		return
+	}
+	switch m := message.(type) {
+	case *pgproto3.Parse:
+		m.Query = strings.ReplaceAll(m.Query, p.refused, "no_such_setting")
+	case *pgproto3.Query:
+		m.String = strings.ReplaceAll(m.String, p.refused, "no_such_setting")
 	}
 }
 

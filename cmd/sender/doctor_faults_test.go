@@ -144,7 +144,7 @@ var faults = []fault{
 	{name: "the session of the leases may set nothing", provoke: func(p *patient) []string {
 		sql(`revoke execute on function set_config(text, text, boolean) from public`, `grant execute on function set_config(text, text, boolean) to public`)(p)
 		return as("sender", `grant usage on schema fedsender to sender; grant select, insert, update, delete on all tables in schema fedsender to sender; grant pg_read_all_stats to sender`)(p)
-	}, what: "lease settings", verdict: pg.Warn, says: "is refused", mend: "set it on the server"},
+	}, what: "lease settings", verdict: pg.Bad, says: "nothing is sent", mend: "grant execute on function pg_catalog.set_config"},
 	{name: "the leases are in another database", provoke: func(p *patient) []string {
 		database("", nil)(p)
 		return []string{"SENDER_LEASE_DATABASE_URL=" + p.urlOf("postgres", "other")}
