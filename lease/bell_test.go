@@ -193,3 +193,26 @@ func TestKeeper_ALeavingProcessHandsOverInAFewRoundTrips(t *testing.T) {
 		v.finish(t)
 	})
 }
+
+// Who locks something looks who is there, and may see then that a process is gone whose farewell it has heard.
+func TestKeeper_WhoSaidThatItLeavesIsNotTakenForVanishedHoweverOftenOneLooks(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		v := newServer(300)
+		v.fleet(t, 3)
+		stays, first, second := v.sessions[0], v.sessions[1], v.sessions[2]
+		v.set(func() { stays.slow = 20 * time.Millisecond })
+		first.stop()
+		<-first.ended
+		v.end(first)
+		pass(30 * time.Millisecond)
+		second.stop() // while the one that stays locks what the first had, before it looks once more
+		<-second.ended
+		v.end(second)
+		pass(time.Second)
+		v.set(func() { stays.slow = 0 })
+		if n := v.held(stays); n != 300 || v.gap > 200*time.Millisecond {
+			t.Errorf("the one that stays holds %d of 300; the longest pause was %s", n, v.gap)
+		}
+		v.finish(t)
+	})
+}

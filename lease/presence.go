@@ -91,6 +91,7 @@ func (k *Keeper) noteVanished(peers []Peer) {
 		if id != k.cfg.ID && !there[id] && !k.left.has(id) {
 			k.grace = time.Now().Add(vanishGrace)
 		}
+		there[id] = true // until it is no member any more
 	}
 	k.left.keep(there)
 }
