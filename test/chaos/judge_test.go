@@ -90,8 +90,8 @@ func (o *run) unsaved(most time.Duration) int {
 }
 
 // judgeDuplicates allows what a process may lose when it is cut off: at each instance what was delivered within a second of the
-// oldest answer that no cursor has, because then nothing more starts there, and what is in flight at that moment. A duplicate
-// without an incident is a complaint. It judges what came from the sequence number on.
+// oldest answer that no cursor has, because then no more starts there than the window has room for, and what is in flight at
+// that moment. A duplicate without an incident is a complaint. It judges what came from the sequence number on.
 func (r *rig) judgeDuplicates(j *judgement, from int) {
 	before := map[pair]fediverse.Delivery{} // the last that was accepted
 	within := map[pair]*run{}               // and its run
