@@ -102,8 +102,18 @@ func (s *Stage) Waiting() int {
 	return s.queue.length
 }
 
-// line returns nil where there is a turn for the request, which then has it.
+// line returns nil where there is a turn for the request, which then has it. Before it uses that, all others who can go on
+// do: where no more goroutines run than there are turns, none would ever find that another has it, and what waits to sign
+// would wait for a processor instead, ahead of all that takes microseconds.
 func (s *Stage) line(r Request) *waiting {
+	if w := s.takeOrWait(r); w != nil {
+		return w
+	}
+	runtime.Gosched()
+	return nil
+}
+
+func (s *Stage) takeOrWait(r Request) *waiting {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.turns > 0 {

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sourcegraph/conc"
 
 	"github.com/fedsender/fedsender/test/bubble"
 )
@@ -107,6 +110,28 @@ func TestStage_LetsNoMoreSignThanThereAreTurns(t *testing.T) {
 			t.Errorf("%d signed at a time, %d wait", most, waiting)
 		}
 	})
+}
+
+// TestStage_ManyOnOneProcessorStandInTheLine fails where each signs when it is its time on the processor: nobody waits in the
+// line then, and nothing else gets the processor before all have signed.
+func TestStage_ManyOnOneProcessorStandInTheLine(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	const count = 50
+	var stage *Stage
+	longest := 0
+	stage = NewStage(&slow{}, 1, func(time.Duration) { longest = max(longest, stage.Waiting()) })
+	var all conc.WaitGroup
+	for range count {
+		all.Go(func() {
+			if _, err := stage.Sign(t.Context(), Request{Key: &Key{}, Message: text("a")}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if longest < count/2 {
+		t.Errorf("of %d at most %d waited for their turn", count, longest)
+	}
 }
 
 func TestStage_OneForASingleServerWaitsForOneSignatureOfEachActivityAndNotForAllOfOne(t *testing.T) {
