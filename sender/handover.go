@@ -212,10 +212,12 @@ func (h *handover) insist(ctx context.Context) {
 	}
 }
 
-// over says whether locked cursors are waited for no longer. A process that goes on has no reason not to, as long as its session
-// lasts: it would send nothing that it can't save either, and the next holder would send again what is not saved.
+// over says whether locked cursors are waited for no longer. A process that goes on has no reason not to, as long as its leases
+// last: it would send nothing that it can't save either, and the next holder would send again what is not saved.
 func (h *handover) over(ctx context.Context) bool {
 	switch {
+	case h.engine.dispatcher.leasesLost():
+		return true // ctx may have ended before, and does not tell
 	case h.leaves:
 		return ctx.Err() != nil
 	case !h.engine.ending():
@@ -272,6 +274,13 @@ func (h *handover) save(ctx context.Context, ids []int32, patience time.Duration
 		}
 		pause(ctx, lockPause)
 	}
+}
+
+// leasesLost says whether the leases are lost, or there are none.
+func (d *dispatcher) leasesLost() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.deliver == nil || d.deliver.Err() != nil
 }
 
 // byLoad tells instances that have something in flight from the others.

@@ -136,6 +136,28 @@ func TestRelease_WhoGoesOnWaitsForALockedTableLongerThanForDeliveries(t *testing
 	}
 }
 
+func TestRelease_WhoHasLostItsLeasesWaitsForNoLockedTable(t *testing.T) {
+	b := newBench(t)
+	ids, _ := b.delivered("one.example")
+	defer b.lockQueueState()()
+	leases, lose := context.WithCancel(t.Context())
+	b.dispatcher.begin(leases)
+	patience, over := context.WithCancel(leases)
+	over() // before that
+	b.inSession(func() {
+		var ended atomic.Bool
+		b.beside(func() {
+			if err := b.Release(patience, ids, func([]int32) {}); err == nil {
+				t.Error("says that all is written")
+			}
+			ended.Store(true)
+		})
+		b.waitsSince(time.Time{})
+		lose()
+		b.until("it is given up", ended.Load)
+	})
+}
+
 func TestRelease_WhoIsToldToEndMeanwhileWaitsAsLongAsDeliveriesMayTake(t *testing.T) {
 	b := newBench(t)
 	ids, _ := b.delivered("one.example")
