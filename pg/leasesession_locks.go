@@ -62,6 +62,8 @@ func (s *LeaseSession) Unlock(ctx context.Context, ids []int32, bell string) err
 	return s.call(ctx, "give leases up", func(ctx context.Context) error {
 		done, err := s.unlock(ctx, ids, bell)
 		switch {
+		case err != nil && len(done) == len(ids) && !s.conn.IsClosed():
+			return s.ringAgain(ctx, bell) // only the bell failed: what is unlocked stays so
 		case err != nil:
 			if err = s.cleanUp(ctx, ids, err); s.conn.IsClosed() {
 				return err
