@@ -55,8 +55,33 @@ func (b *bench) settled() {
 	}
 }
 
-// price is what the application's inserts a second are in three worlds.
-type price struct{ bare, trigger, senders float64 }
+// price is what the application's inserts a second are in three worlds, and in the last what a row costs each process: of its own
+// processor time and of its sessions'.
+type price struct {
+	bare, trigger, senders float64
+	own, server            time.Duration
+}
+
+// sessions is the processor time of the senders' sessions so far.
+func (b *bench) sessions() (sum time.Duration) {
+	b.tb.Helper()
+	rows, err := b.DB.Query(b.ctx, `select pid from pg_stat_activity where application_name like 'fedsender%'`)
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	for _, pid := range pids {
+		used, err := fleet.ProcessCPU(pid)
+		if err != nil {
+			b.tb.Fatal(err)
+		}
+		sum += used
+	}
+	return sum
+}
 
 // price measures the three worlds in turn, several times, because a machine is not equally fast at all times. Each turn
 // begins with another world: the table grows, and with it what an insert costs. The senders start anew for each turn.
@@ -88,7 +113,12 @@ func (b *bench) price(rounds, senders int, span time.Duration) price {
 		func() {
 			running := b.start(senders)
 			b.settled()
-			p.senders += b.inserts(span) / float64(rounds)
+			own, server := b.cpu(running), b.sessions()
+			rate := b.inserts(span)
+			p.senders += rate / float64(rounds)
+			reads := time.Duration(max(1, rate*span.Seconds())) * time.Duration(senders*rounds)
+			p.own += (b.cpu(running) - own) / reads
+			p.server += (b.sessions() - server) / reads
 			for _, s := range running {
 				if err := s.Stop(b.ctx); err != nil {
 					b.tb.Fatal(err)
@@ -112,6 +142,8 @@ func BenchmarkInserts(b *testing.B) {
 		b.ReportMetric(p.bare, "bare-inserts/s")
 		b.ReportMetric(p.trigger/p.bare, "trigger-ratio")
 		b.ReportMetric(p.senders/p.bare, "senders-ratio")
+		b.ReportMetric(microseconds(p.own), "own-us/row")
+		b.ReportMetric(microseconds(p.server), "server-us/row")
 		b.Logf("%.0f inserts/s bare, %.0f with the trigger, %.0f with four senders", p.bare, p.trigger, p.senders)
 	})
 }
