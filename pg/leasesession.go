@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -113,7 +114,9 @@ func (s *LeaseSession) Wait(ctx context.Context) error {
 	if err := waitForHangup(watching, s.conn.PgConn().Conn()); err == nil {
 		s.hangup()
 	} else if watching.Err() == nil {
-		s.log.Warn("can't watch the lease connection; that it was closed is noticed at the next heartbeat", "error", err)
+		if !errors.Is(err, net.ErrClosed) { // else a call met the end, and says so in a moment
+			s.log.Warn("can't watch the lease connection; that it was closed is noticed at the next heartbeat", "error", err)
+		}
 		<-watching.Done()
 	}
 	if s.alive.Err() != nil {
