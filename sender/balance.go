@@ -14,7 +14,7 @@ import (
 func (e *engine) readWeights(ctx context.Context) (*lease.Weights, error) {
 	row, err := pg.ReadBalance(ctx, e.pool)
 	if err != nil {
-		return nil, err
+		return nil, pg.Explain(err, e.poolConfig)
 	}
 	w := &lease.Weights{}
 	if err := json.Unmarshal(row.Weights, w); err != nil {

@@ -121,6 +121,18 @@ func TestFollow_GivesUpWhatStillWaitsForAnotherServer(t *testing.T) {
 	require.Error(t, waited)
 }
 
+func TestReadWeights_SaysInOneSentenceThatTheDatabaseIsAway(t *testing.T) {
+	config, err := pg.ParseConfig("postgres://u@127.0.0.1:1/x")
+	require.NoError(t, err)
+	e := &engine{poolConfig: config}
+	e.pool, err = pg.NewPool(t.Context(), config.Copy(), 1, nil)
+	require.NoError(t, err)
+	defer e.pool.Close()
+	_, err = e.readWeights(t.Context())
+	require.ErrorContains(t, err, "can't connect to database x as user u on 127.0.0.1:1: connection refused")
+	require.NotContains(t, err.Error(), "\n")
+}
+
 func TestRewind_EndsWithTheSession(t *testing.T) {
 	config, err := pg.ParseConfig(postgres.Database(t))
 	require.NoError(t, err)
