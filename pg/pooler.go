@@ -68,8 +68,9 @@ func findPooling(ctx context.Context, cfg *pgx.ConnConfig) (pooling, error) {
 	return pooledBySession, err
 }
 
-// poolerRounds is how often it is looked whether a session changes: others may have just the one that would tell.
-const poolerRounds = 5
+// poolerRounds is how often it is looked whether a session changes: others may have just the one that would tell. With five
+// it was missed once.
+const poolerRounds = 20
 
 // changesSession looks whether another session is given as soon as ours is taken by somebody else's transaction.
 func changesSession(ctx context.Context, conn *pgx.Conn, cfg *pgx.ConnConfig) (bool, error) {
