@@ -326,6 +326,7 @@ func TestBalance_ChangesOfTheFleetMoveLittleAndLimitsAreKept(t *testing.T) {
 		do()
 		r.until(ctx, what, settled)
 		took := time.Since(began)
+		r.reported(ctx, 1) // one that a slow delivery keeps with its last holder comes after the others
 		moved := movedBetween(before, r.owners(ctx))
 		t.Logf("%s: settled %s later, %d moved, the minimum is %d", what, took.Round(10*time.Millisecond), moved, least)
 		if moved > least*14/10+3 {

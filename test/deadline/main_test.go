@@ -161,7 +161,7 @@ func (r *rig) heartbeat(ctx context.Context, pid int) {
 		err = r.DB.QueryRow(ctx, `
 			select exists (
 				select from pg_stat_activity
-				where pid = $1 and query like '%from pg_stat_activity%' and query_start > $2 and state = 'idle')`, pid, since).Scan(&done)
+				where pid = $1 and query like '%from pg_stat_get_activity(%' and query_start > $2 and state = 'idle')`, pid, since).Scan(&done)
 		return done, err
 	}))
 }
