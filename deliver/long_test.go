@@ -92,6 +92,9 @@ func TestPost_DocumentOfAnyLengthArrivesWhole(t *testing.T) {
 		if body := <-bodies; !bytes.Equal(body, p.doc.Body) {
 			t.Errorf("of %d bytes %d arrived, or others", length, len(body))
 		}
+		// The writing of a longer one may be seen to end after its answer came; then another connection is made.
+		if length < 64<<10 {
+			wantCount(t, "connections", s.opened.Load(), 1)
+		}
 	}
-	wantCount(t, "connections", s.opened.Load(), 1)
 }
