@@ -48,9 +48,9 @@ func (e *engine) recheckCursors(ctx context.Context, ids []int32) (still []int32
 		if err != nil {
 			return nil, err
 		}
-		moved, others := e.dispatcher.movedOf(part, states)
-		if len(moved) > 0 {
-			if err := e.followMoved(ctx, moved, states); err != nil {
+		moved, gone, others := e.dispatcher.movedOf(part, states)
+		if len(moved)+len(gone) > 0 {
+			if err := e.followMoved(ctx, moved, gone); err != nil {
 				return nil, err
 			}
 		}

@@ -174,11 +174,8 @@ func (e *engine) listen(ctx context.Context) {
 		e.ringHead()
 	}
 	config := func() *pgx.ConnConfig {
-		config := e.logins.lease.Load().Copy()
+		config := e.directLogin(e.admit)
 		config.RuntimeParams["application_name"] = "fedsender listener " + e.config.Name
-		pg.Confine(config, e.admit)
-		e.hosts.Watch(config)
-		e.hosts.Sort(config)
 		return config
 	}
 	err := pg.Listen(ctx, config, pg.Bells{Activity: rung, Change: rung, Doorbell: rung, Lease: e.hearLeases}, e.log)

@@ -40,8 +40,9 @@ func (e *engine) cursorsRefused(ctx context.Context, ids []int32) error {
 	return nil
 }
 
-// movedOf tells the held ones of instances whose cursor is not the one that was last saved, or is no more, from the others.
-func (d *dispatcher) movedOf(ids []int32, states []pg.QueueState) (moved, still []int32) {
+// movedOf tells the held ones of instances whose cursor is not the one that was last saved, and those that have none any more,
+// from the others.
+func (d *dispatcher) movedOf(ids []int32, states []pg.QueueState) (moved, gone, still []int32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	cursors := make(map[int32]int64, len(states))
@@ -53,23 +54,24 @@ func (d *dispatcher) movedOf(ids []int32, states []pg.QueueState) (moved, still 
 		if s == nil {
 			continue
 		}
-		if cursor, there := cursors[id]; there && cursor == s.savedCursor {
-			still = append(still, id)
-		} else {
+		switch cursor, there := cursors[id]; {
+		case !there:
+			gone = append(gone, id)
+		case cursor != s.savedCursor:
 			moved = append(moved, id)
+		default:
+			still = append(still, id)
 		}
 	}
-	return moved, still
+	return moved, gone, still
 }
 
-// followMoved goes on from where the cursors are now. An instance that has no state any more was deleted.
-func (e *engine) followMoved(ctx context.Context, ids []int32, states []pg.QueueState) error {
+// followMoved goes on from where the cursors are now. Instances that have none any more were deleted.
+func (e *engine) followMoved(ctx context.Context, moved, gone []int32) error {
+	ids := slices.Concat(moved, gone)
 	if e.source.Load().StopsOnMovedCursor {
 		return e.judgeMoved(ctx, ids)
 	}
-	moved := slices.DeleteFunc(slices.Clone(ids), func(id int32) bool {
-		return !slices.ContainsFunc(states, func(s pg.QueueState) bool { return s.InstanceID == id })
-	})
 	if len(moved) > 0 {
 		e.log.Warn("the cursors of instances were moved by somebody else; going on from where they are", "instances", e.domains(moved, 5), "count", len(moved))
 	}

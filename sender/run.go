@@ -149,6 +149,15 @@ func (e *engine) poolLogin() *pgx.ConnConfig {
 	return login
 }
 
+// directLogin is what the next connection beside the pool is made with, to a server that is admitted.
+func (e *engine) directLogin(admit func(pg.ServerID) error) *pgx.ConnConfig {
+	login := e.logins.lease.Load().Copy()
+	pg.Confine(login, admit)
+	e.hosts.Watch(login)
+	e.hosts.Sort(login)
+	return login
+}
+
 // newClient makes what delivers, as the source wants it.
 func (e *engine) newClient(source *pg.Source) (*deliver.Client, error) {
 	return deliver.NewClient(deliver.Config{

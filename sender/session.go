@@ -20,11 +20,7 @@ type sessionLoss struct {
 // the one before: its locks mean nothing to this one.
 func (e *engine) openSession(ctx context.Context) (*pg.LeaseSession, error) {
 	for {
-		config := e.logins.lease.Load().Copy()
-		pg.Confine(config, e.admitLeases)
-		e.hosts.Watch(config)
-		e.hosts.Sort(config)
-		session, err := pg.OpenLeaseSession(ctx, config, e.id, e.config.MaxLeases, e.log)
+		session, err := pg.OpenLeaseSession(ctx, e.directLogin(e.admitLeases), e.id, e.config.MaxLeases, e.log)
 		if err != nil {
 			return nil, pg.Explain(err, e.logins.lease.Load())
 		}
