@@ -182,16 +182,7 @@ func TestRelease_WhoIsToldToEndMeanwhileWaitsAsLongAsDeliveriesMayTake(t *testin
 // lockQueueState is what an administrator's lock does to every cursor, until unlock is called.
 func (b *bench) lockQueueState() (unlock func()) {
 	b.t.Helper()
-	tx, err := b.pool.Begin(b.t.Context())
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	unlock = func() { _ = tx.Rollback(context.WithoutCancel(b.t.Context())) } // once more is no error that matters
-	b.t.Cleanup(unlock)
-	if _, err := tx.Exec(b.t.Context(), `lock table fedsender.queue_state in access exclusive mode`); err != nil {
-		b.t.Fatal(err)
-	}
-	return unlock
+	return b.leaveOpen(`lock table fedsender.queue_state in access exclusive mode`)
 }
 
 // waitsSince waits until a statement that began later waits for a lock, and returns when it began.

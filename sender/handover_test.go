@@ -166,6 +166,19 @@ func TestRelease_CursorsThatOnlyPassedAreWrittenTogether(t *testing.T) {
 	}
 }
 
+// passed is an instance that is held, and whose cursor only follows the head: an activity was for others.
+func (b *bench) passed(domain string) (id int32) {
+	b.t.Helper()
+	id = b.known(domain)
+	b.read()
+	if err := b.Acquired(b.t.Context(), []int32{id}); err != nil {
+		b.t.Fatal(err)
+	}
+	b.activity()
+	b.read()
+	return id
+}
+
 // underWay has a save of this instance's turn be taken and written, and does f before that is noted.
 func (b *bench) underWay(id int32, f func()) {
 	b.t.Helper()
@@ -190,18 +203,10 @@ func (b *bench) underWay(id int32, f func()) {
 
 func TestRelease_WaitsForASaveThatWritesTheCursor(t *testing.T) {
 	b := newBench(t)
-	id := b.known("idle.example")
-	b.read()
-	if err := b.Acquired(t.Context(), []int32{id}); err != nil {
-		t.Fatal(err)
-	}
-	b.activity() // not for it
-	b.read()
+	id := b.passed("idle.example")
 	var given atomic.Int64
 	h := newHandover(b.engine, func([]int32) {
-		var cursor int64
-		b.scan(&cursor, `select last_successful_id from fedsender.queue_state where instance_id = $1`, id)
-		given.Store(cursor)
+		given.Store(b.cursorOf(id))
 	})
 	h.passed[id] = true
 	head := b.dispatcher.count().head
@@ -219,13 +224,7 @@ func TestRelease_WaitsForASaveThatWritesTheCursor(t *testing.T) {
 
 func TestReload_StateThatASaveIsAboutToChangeIsReadAgain(t *testing.T) {
 	b := newBench(t)
-	id := b.known("idle.example")
-	b.read()
-	if err := b.Acquired(t.Context(), []int32{id}); err != nil {
-		t.Fatal(err)
-	}
-	b.activity() // not for it
-	b.read()
+	id := b.passed("idle.example")
 	b.underWay(id, func() {
 		read := b.dispatcher.expect([]int32{id}, true)
 		slots, err := b.readSlots(t.Context(), read.ids, true)

@@ -94,52 +94,34 @@ func TestSave_MoreLockedRowsThanAPartHasHoldUpNoOtherInstance(t *testing.T) {
 // them than one save has parts.
 func TestSave_OfCertainCursorsEndsWithThemHoweverManyDeadLettersComeBefore(t *testing.T) {
 	b := newBench(t)
-	id := b.instance("a.example")
-	b.read()
-	if err := b.Acquired(t.Context(), []int32{id}); err != nil {
-		t.Fatal(err)
-	}
-	sent := b.activity()
-	b.read()
-	b.until("it is sent", func() bool { return len(b.got(id)) == 1 && b.dispatcher.count().inFlight == 0 })
+	ids, sent := b.delivered("a.example")
 	many := make([]int32, maxLetterInstances/2+1)
 	for i := range many {
-		many[i] = id + 1 + int32(i)
+		many[i] = ids[0] + 1 + int32(i)
 	}
 	for n := range int64(maxParts + 2) {
 		b.dispatcher.unsaved.Letters = append(b.dispatcher.unsaved.Letters, pg.Letter{ActivityID: sent + 1 + n, InstanceIDs: many, Reason: "no key"})
 	}
 	b.inSession(func() {
-		if err := b.save(t.Context(), []int32{id}, 0); err != nil {
+		if err := b.save(t.Context(), ids, 0); err != nil {
 			t.Error(err)
 		}
 	})
-	var cursor int64
-	b.scan(&cursor, `select last_successful_id from fedsender.queue_state where instance_id = $1`, id)
-	if cursor != sent {
+	if cursor := b.cursorOf(ids[0]); cursor != sent {
 		t.Errorf("the cursor is at %d, want %d: who gives the instance up now has what was delivered sent again", cursor, sent)
 	}
 }
 
 func TestSave_WhoHasLostItsLeasesMovesNoCursor(t *testing.T) {
 	b := newBench(t)
-	id := b.instance("a.example")
-	b.read()
-	if err := b.Acquired(t.Context(), []int32{id}); err != nil {
-		t.Fatal(err)
-	}
-	sent := b.activity()
-	b.read()
-	b.until("it is sent", func() bool { return len(b.got(id)) == 1 && b.dispatcher.count().inFlight == 0 })
+	ids, sent := b.delivered("a.example")
 	b.inSession(func() {
 		b.exec(`select pg_terminate_backend($1, 10000)`, b.session.Load().PID())
 		if err := b.save(t.Context(), nil, 0); !errors.Is(err, pg.ErrSessionLost) {
 			t.Errorf("saved without leases: %v", err)
 		}
 	})
-	var cursor int64
-	b.scan(&cursor, `select last_successful_id from fedsender.queue_state where instance_id = $1`, id)
-	if cursor >= sent {
+	if cursor := b.cursorOf(ids[0]); cursor >= sent {
 		t.Errorf("the cursor was moved to %d", cursor)
 	}
 }
@@ -189,14 +171,20 @@ func (b *bench) cursorOf(id int32) (cursor int64) {
 // lock keeps the rows of instances in a table locked until end is called, as a transaction that was left open does.
 func (b *bench) lock(table, column string, ids ...int32) (end func()) {
 	b.t.Helper()
+	return b.leaveOpen(fmt.Sprintf(`select from fedsender.%s where %s = any ($1) for update`, table, column), ids)
+}
+
+// leaveOpen begins a transaction with the statement, and leaves it open until end is called.
+func (b *bench) leaveOpen(sql string, args ...any) (end func()) {
+	b.t.Helper()
 	tx, err := b.pool.Begin(b.t.Context())
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if _, err := tx.Exec(b.t.Context(), fmt.Sprintf(`select from fedsender.%s where %s = any ($1) for update`, table, column), ids); err != nil {
-		b.t.Fatal(err)
-	}
 	end = func() { _ = tx.Rollback(context.WithoutCancel(b.t.Context())) } // once more is no error that matters
 	b.t.Cleanup(end)
+	if _, err := tx.Exec(b.t.Context(), sql, args...); err != nil {
+		b.t.Fatal(err)
+	}
 	return end
 }

@@ -119,19 +119,25 @@ func exhaustLocks(ctx context.Context, s *storm) time.Duration {
 	return s.takeover(ctx, i.end, 0)
 }
 
+// whileLocked does something while an administrator keeps everybody from a table.
+func (s *storm) whileLocked(ctx context.Context, table string, do func()) {
+	s.t.Helper()
+	conn := s.admin(ctx)
+	defer func() { _ = conn.Close(ctx) }()
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `lock table `+table)
+		do()
+		return err
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // lockTable has an administrator keep everybody from a table for a while.
 func lockTable(name string) func(context.Context, *storm) time.Duration {
 	return func(ctx context.Context, s *storm) time.Duration {
-		conn := s.admin(ctx)
-		defer func() { _ = conn.Close(ctx) }()
-		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, `lock table `+name)
-			wait(ctx, s.between(time.Second, 8*time.Second))
-			return err
-		})
-		if err != nil {
-			s.t.Fatal(err)
-		}
+		s.whileLocked(ctx, name, func() { wait(ctx, s.between(time.Second, 8*time.Second)) })
 		mended := time.Now()
 		s.progress(ctx, 1)
 		return s.takeover(ctx, mended, 0)
@@ -140,21 +146,14 @@ func lockTable(name string) func(context.Context, *storm) time.Duration {
 
 // killUnsaved kills a process that could save nothing for some seconds.
 func killUnsaved(ctx context.Context, s *storm) time.Duration {
-	conn := s.admin(ctx)
-	defer func() { _ = conn.Close(ctx) }()
 	victim := s.victim()
 	i := s.suffer(victim.Name)
 	i.silenced = true
-	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `lock table fedsender.queue_state`)
+	s.whileLocked(ctx, "fedsender.queue_state", func() {
 		wait(ctx, s.between(2*time.Second, 5*time.Second))
 		victim.Kill()
 		i.struck()
-		return err
 	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	i.over()
 	s.abandon(victim.Name)
 	return s.takeover(ctx, i.end, 0)
