@@ -50,8 +50,11 @@ func TestConnectionLimit_IsTheSmallerOneOfRoleAndDatabase(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, -1, limit.Most, "superusers have none")
 
-	taken, err := pgx.ConnectConfig(t.Context(), conn.Config())
-	require.NoError(t, err)
+	var taken *pgx.Conn
+	require.Eventually(t, func() bool { // the doctor's was closed a moment ago
+		taken, err = pgx.ConnectConfig(t.Context(), conn.Config())
+		return err == nil
+	}, time.Minute, time.Millisecond)
 	defer func() { require.NoError(t, taken.Close(context.WithoutCancel(t.Context()))) }()
 	_, err = pgx.ConnectConfig(t.Context(), conn.Config())
 	requireSentence(t, pg.Explain(err, conn.Config()), true, "too many connections for role", "alter role "+name+" connection limit 6")
