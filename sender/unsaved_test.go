@@ -92,8 +92,8 @@ func TestSave_WhatACrashSendsAgainIsBounded(t *testing.T) {
 			late += o.late
 		})
 	}
-	if late < 20 {
-		t.Errorf("%d deliveries started while an outcome was unsaved for a second", late)
+	if late < 10 { // 20 to 27 do: the deliveries draw their lengths in the order in which they happen to start
+		t.Errorf("only %d deliveries started while an outcome was unsaved for a second", late)
 	}
 }
 
