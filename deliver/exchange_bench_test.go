@@ -131,12 +131,16 @@ func processorTime(b *testing.B) time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// BenchmarkExchange is a delivery without its signature, over a connection that is kept, and what net/http would take.
+// BenchmarkExchange is a delivery without its signature, over a connection that is kept, what net/http would take, and what the
+// kernel takes for as many bytes.
 func BenchmarkExchange(b *testing.B) {
 	plain, encrypted, caFile := startReceiver(b)
 	key := newKey(b)
 	for _, scheme := range []string{"http", "https"} {
-		for _, size := range []int{1400, 48 << 10, 256 << 10} {
+		for _, size := range []int{512, 1400, 4 << 10, 16 << 10, 64 << 10, 256 << 10} {
+			if scheme == "http" {
+				b.Run(fmt.Sprintf("http/%dB/socket", size), func(b *testing.B) { writeAll(b, plain, size) })
+			}
 			for _, by := range []string{"direct", "nethttp"} {
 				b.Run(fmt.Sprintf("%s/%dB/%s", scheme, size, by), func(b *testing.B) {
 					client := newClient(b, deliver.Config{
@@ -157,7 +161,6 @@ func BenchmarkExchange(b *testing.B) {
 // exchangeAll posts from so many goroutines at once, each to an inbox of its own without TLS, where the receiver has a
 // certificate for one name only.
 func exchangeAll(b *testing.B, client *deliver.Client, scheme string, doc *deliver.Document, key *deliver.Key) {
-	const atOnce = 32
 	post := func(host, times int) {
 		inbox := fmt.Sprintf("%s://h%d.example.com/inbox", scheme, host)
 		if scheme == "https" {
@@ -169,12 +172,43 @@ func exchangeAll(b *testing.B, client *deliver.Client, scheme string, doc *deliv
 			}
 		}
 	}
-	all := func(times int) {
-		var posting conc.WaitGroup
-		for host := range atOnce {
-			posting.Go(func() { post(host, (times+host)/atOnce) })
+	fromAll(b, post)
+}
+
+// writeAll writes requests that were made before and reads each answer at once.
+func writeAll(b *testing.B, address string, size int) {
+	request := fmt.Appendf(nil, "POST /inbox HTTP/1.1\r\nX: %s\r\nContent-Length: %d\r\n\r\n%s", strings.Repeat("x", 700), size, strings.Repeat("x", size))
+	var conns [atOnce]net.Conn
+	for i := range conns {
+		var err error
+		if conns[i], err = net.Dial("tcp", address); err != nil {
+			b.Fatal(err)
 		}
-		posting.Wait()
+		defer conns[i].Close()
+	}
+	fromAll(b, func(host, times int) {
+		answer := make([]byte, 1<<10)
+		for range times {
+			if _, err := conns[host].Write(request); err != nil {
+				b.Error(err)
+			}
+			if _, err := conns[host].Read(answer); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+const atOnce = 32
+
+// fromAll measures what so many goroutines do at once.
+func fromAll(b *testing.B, do func(host, times int)) {
+	all := func(times int) {
+		var doing conc.WaitGroup
+		for host := range atOnce {
+			doing.Go(func() { do(host, (times+host)/atOnce) })
+		}
+		doing.Wait()
 	}
 	all(4 * atOnce) // connections
 	b.ReportAllocs()
