@@ -258,14 +258,14 @@ func TestBalance_BusyInstancesOfOneProcessGoToOthersUntilLoadsAreEven(t *testing
 // done and the test is a long one, else a tenth of the time, in slices that few signatures fit into.
 func (r *rig) starve(ctx context.Context, s *fleet.Sender) (feed func()) {
 	if long {
-		err := r.quota(s, 10)
+		err := r.quota(s, 5)
 		for _, other := range r.Senders() {
 			if other != s && err == nil {
-				err = r.quota(other, 40)
+				err = r.quota(other, 20)
 			}
 		}
 		if err == nil {
-			r.t.Logf("%s has 10 %% of a processor, the others 40 %%", s.Name)
+			r.t.Logf("%s has 5 %% of a processor, the others 20 %%", s.Name)
 			return func() {}
 		}
 		r.t.Logf("no quota of the processor: %v", err)
