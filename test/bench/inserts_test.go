@@ -84,9 +84,8 @@ func (b *bench) sessions() (sum time.Duration) {
 }
 
 // price measures the three worlds in turn, several times, because a machine is not equally fast at all times. Each turn
-// begins with another world: the table grows, and with it what an insert costs. The senders start anew for each turn, and are
-// left alone for a while: after a change they look for leftovers more often.
-func (b *bench) price(rounds, senders int, alone, span time.Duration) price {
+// begins with another world: the table grows, and with it what an insert costs. The senders start anew for each turn.
+func (b *bench) price(rounds, senders int, span time.Duration) price {
 	b.tb.Helper()
 	exec := func(sql string) {
 		if _, err := b.DB.Exec(b.ctx, sql); err != nil {
@@ -114,7 +113,6 @@ func (b *bench) price(rounds, senders int, alone, span time.Duration) price {
 		func() {
 			running := b.start(senders)
 			b.settled()
-			time.Sleep(alone)
 			own, server := b.cpu(running), b.sessions()
 			rate := b.inserts(span)
 			p.senders += rate / float64(rounds)
@@ -139,7 +137,7 @@ func (b *bench) price(rounds, senders int, alone, span time.Duration) price {
 func BenchmarkInserts(b *testing.B) {
 	seeding := fleet.Seeding{Actors: 1, Instances: 30_000, Followers: func(int, int) bool { return false }}
 	onEach(b, seeding, func(b *testing.B, w world) {
-		p := newBench(b, w).price(runs(), 4, 40*time.Second, 8*time.Second)
+		p := newBench(b, w).price(3, 4, 8*time.Second)
 		b.ReportMetric(0, "ns/op")
 		b.ReportMetric(p.bare, "bare-inserts/s")
 		b.ReportMetric(p.trigger/p.bare, "trigger-ratio")
@@ -153,7 +151,7 @@ func BenchmarkInserts(b *testing.B) {
 func TestInserts_CanBeMeasured(t *testing.T) {
 	t.Parallel()
 	onEachSmall(t, func(t *testing.T, w world) {
-		p := newBench(t, w).price(1, 2, 0, 200*time.Millisecond)
+		p := newBench(t, w).price(1, 2, 200*time.Millisecond)
 		if p.bare <= 0 || p.trigger <= 0 || p.senders <= 0 {
 			t.Errorf("measured %+v", p)
 		}
