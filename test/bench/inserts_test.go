@@ -11,6 +11,7 @@ import (
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/fedsender/fedsender/pg"
+	"github.com/fedsender/fedsender/test/bench/results"
 	"github.com/fedsender/fedsender/test/fleet"
 )
 
@@ -55,13 +56,6 @@ func (b *bench) settled() {
 	}
 }
 
-// price is what the application's inserts a second are in three worlds, and in the last what a row costs each process: of its own
-// processor time and of its sessions'.
-type price struct {
-	bare, trigger, senders float64
-	own, server            time.Duration
-}
-
 // sessions is the processor time of the senders' sessions so far.
 func (b *bench) sessions() (sum time.Duration) {
 	b.tb.Helper()
@@ -83,9 +77,11 @@ func (b *bench) sessions() (sum time.Duration) {
 	return sum
 }
 
-// price measures the three worlds in turn, several times, because a machine is not equally fast at all times. Each turn
-// begins with another world: the table grows, and with it what an insert costs. The senders start anew for each turn.
-func (b *bench) price(rounds, senders int, span time.Duration) price {
+// price measures what the application's inserts a second are without a trigger, with it alone, and with senders; with these also
+// what a row costs each process, of its own processor time and of its sessions'. The three take turns, because a machine is not
+// equally fast at all times. Each round begins with another one: the table grows, and with it what an insert costs. The
+// senders start anew for each turn.
+func (b *bench) price(rounds, senders int, span time.Duration) *results.Scenario {
 	b.tb.Helper()
 	exec := func(sql string) {
 		if _, err := b.DB.Exec(b.ctx, sql); err != nil {
@@ -97,63 +93,78 @@ func (b *bench) price(rounds, senders int, span time.Duration) price {
 			b.tb.Fatal(err)
 		}
 	}
+	rate := func() map[string]float64 { return map[string]float64{results.Rate: b.inserts(span)} }
 	table, trigger := b.world.ringer()
-	var p price
-	worlds := []func(){
-		func() {
+	exec("alter table " + table + " set (autovacuum_enabled = off)") // which would work in some turns only
+	worlds := []contender{
+		{name: "bare", run: func() map[string]float64 {
 			disarm()
 			exec("alter table " + table + " disable trigger " + trigger)
-			p.bare += b.inserts(span) / float64(rounds)
-			exec("alter table " + table + " enable trigger " + trigger)
-		},
-		func() {
+			defer exec("alter table " + table + " enable trigger " + trigger)
+			return rate()
+		}},
+		{name: "trigger", run: func() map[string]float64 {
 			disarm()
-			p.trigger += b.inserts(span) / float64(rounds)
-		},
-		func() {
+			return rate()
+		}},
+		{name: "senders", run: func() map[string]float64 {
 			running := b.start(senders)
 			b.settled()
 			own, server := b.cpu(running), b.sessions()
-			rate := b.inserts(span)
-			p.senders += rate / float64(rounds)
-			reads := time.Duration(max(1, rate*span.Seconds())) * time.Duration(senders*rounds)
-			p.own += (b.cpu(running) - own) / reads
-			p.server += (b.sessions() - server) / reads
+			figures := rate()
+			reads := max(1, figures[results.Rate]*span.Seconds()) * float64(senders)
+			figures[results.SenderCPU] = microseconds(b.cpu(running)-own) / reads
+			figures[results.PostgresCPU] = microseconds(b.sessions()-server) / reads
 			for _, s := range running {
 				if err := s.Stop(b.ctx); err != nil {
 					b.tb.Fatal(err)
 				}
 			}
-		},
+			return figures
+		}},
+	}
+	measured := &results.Scenario{Name: "inserts"}
+	for _, w := range worlds {
+		measured.Cell(w.name)
 	}
 	for round := range rounds {
 		for i := range worlds {
-			worlds[(round+i)%len(worlds)]()
+			w := worlds[(round+i)%len(worlds)]
+			figures := w.run()
+			measured.Cell(w.name).Add(figures)
+			b.tb.Logf("%s: %s", w.name, inWords(figures))
 		}
 	}
-	return p
+	return measured
 }
 
 func BenchmarkInserts(b *testing.B) {
 	seeding := fleet.Seeding{Actors: 1, Instances: 30_000, Followers: func(int, int) bool { return false }}
 	onEach(b, seeding, func(b *testing.B, w world) {
-		p := newBench(b, w).price(3, 4, 8*time.Second)
+		measured := newBenchOn(b, w, map[string]string{
+			"max_locks_per_transaction": "1024", "max_connections": "100",
+			"checkpoint_timeout": "1h", // as autovacuum
+		}).price(runs(), 4, 8*time.Second)
 		b.ReportMetric(0, "ns/op")
-		b.ReportMetric(p.bare, "bare-inserts/s")
-		b.ReportMetric(p.trigger/p.bare, "trigger-ratio")
-		b.ReportMetric(p.senders/p.bare, "senders-ratio")
-		b.ReportMetric(microseconds(p.own), "own-us/row")
-		b.ReportMetric(microseconds(p.server), "server-us/row")
-		b.Logf("%.0f inserts/s bare, %.0f with the trigger, %.0f with four senders", p.bare, p.trigger, p.senders)
+		bare, senders := measured.Cell("bare"), measured.Cell("senders")
+		report := func(unit string) func(float64, bool) {
+			return func(value float64, _ bool) { b.ReportMetric(value, unit) } // all were measured
+		}
+		report("bare-inserts/s")(bare.Median(results.Rate))
+		report("trigger-ratio")(measured.Cell("trigger").Ratio(bare, results.Rate))
+		report("senders-ratio")(senders.Ratio(bare, results.Rate))
+		report("own-us/row")(senders.Median(results.SenderCPU))
+		report("server-us/row")(senders.Median(results.PostgresCPU))
 	})
 }
 
 func TestInserts_CanBeMeasured(t *testing.T) {
 	t.Parallel()
 	onEachSmall(t, func(t *testing.T, w world) {
-		p := newBench(t, w).price(1, 2, 200*time.Millisecond)
-		if p.bare <= 0 || p.trigger <= 0 || p.senders <= 0 {
-			t.Errorf("measured %+v", p)
+		for _, cell := range newBench(t, w).price(1, 2, 200*time.Millisecond).Cells {
+			if rate, ok := cell.Median(results.Rate); !ok || rate <= 0 {
+				t.Errorf("%s: %v inserts a second", cell.Name, rate)
+			}
 		}
 	})
 }
