@@ -127,10 +127,7 @@ func (c *conn) roundTrip(a *attempt, d *direct, reader *bufio.Reader) (*http.Res
 	}
 	err = c.stream.SetDeadline(time.Now().Add(d.headerTimeout))
 	if err == nil {
-		_, err = c.stream.Write(first)
-	}
-	if err == nil && len(rest) > 0 {
-		_, err = c.stream.Write(rest)
+		err = c.write(first, rest)
 	}
 	*buffer = first[:0]
 	writeBuffers.Put(buffer)
@@ -139,6 +136,18 @@ func (c *conn) roundTrip(a *attempt, d *direct, reader *bufio.Reader) (*http.Res
 	}
 	response, err := c.readHeader(reader)
 	return response, nil, err
+}
+
+// write sends a request of no more than promptBytes.
+func (c *conn) write(first, rest []byte) error {
+	if c.stream == net.Conn(c.socket) {
+		return c.socket.writeTogether(first, rest)
+	}
+	_, err := c.stream.Write(first)
+	if err == nil && len(rest) > 0 {
+		_, err = c.stream.Write(rest)
+	}
+	return err
 }
 
 // lastWords reads what a server said before it hung up in the middle of the request. Without an answer it returns why

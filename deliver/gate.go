@@ -59,11 +59,17 @@ func linger(conn net.Conn, seconds int) {
 	}
 }
 
+// shut says whether the request that is under way may go on.
+func (c *gatedConn) shut() bool {
+	a := c.request.Load()
+	return a != nil && a.gate.shut()
+}
+
 // Write asks the gate, again for each part of what is long. A handshake, before there is a request, tells nobody
 // anything and passes.
 func (c *gatedConn) Write(p []byte) (int, error) {
 	for written := 0; ; {
-		if a := c.request.Load(); a != nil && a.gate.shut() {
+		if c.shut() {
 			return written, errShut
 		}
 		n, err := c.Conn.Write(p[written:min(len(p), written+gatedBytes)])
@@ -72,6 +78,21 @@ func (c *gatedConn) Write(p []byte) (int, error) {
 			return written, err
 		}
 	}
+}
+
+// writeTogether sends both parts, not more than gatedBytes, as one: each call of the kernel is a packet, and costs the sender more
+// than its bytes.
+func (c *gatedConn) writeTogether(first, rest []byte) error {
+	if len(rest) == 0 {
+		_, err := c.Write(first)
+		return err
+	}
+	if c.shut() {
+		return errShut
+	}
+	parts := net.Buffers{first, rest}
+	_, err := parts.WriteTo(c.Conn) // writev(2)
+	return err
 }
 
 // Read does not wait while the connection is probed.

@@ -45,21 +45,25 @@ func (s *slowSigner) Sign(ctx context.Context, r sign.Request) ([]byte, error) {
 
 func TestPost_WhatWasSignedBeforeTheGateShutDoesNotLeave(t *testing.T) {
 	var arrived atomic.Int64
-	for _, name := range []string{"https", "http"} {
+	for _, name := range []string{"https", "http", "http, long"} {
 		t.Run(name, func(t *testing.T) {
 			server, config := newServer(t, func(w http.ResponseWriter, r *http.Request) {
 				arrived.Add(1)
 				w.WriteHeader(http.StatusAccepted)
 			})
 			url := server.URL
-			if name == "http" {
+			if name != "https" {
 				plain := newPlainServer(t, server.Config.Handler)
 				config.AllowHTTP, url = true, plain
+			}
+			content := `{}`
+			if name == "http, long" {
+				content = ofBytes(40 << 10)
 			}
 			arrived.Store(0)
 			signer := &slowSigner{Signer: sign.NewStage(sign.Go{}, 0, nil), begun: make(chan struct{}), goOn: make(chan struct{})}
 			config.Signer = signer
-			client, doc, key := newClient(t, config), newDocument(t, `{}`), newKey(t)
+			client, doc, key := newClient(t, config), newDocument(t, content), newKey(t)
 			var old, current gated
 			post := func(g *gated) chan deliver.Outcome {
 				out := make(chan deliver.Outcome, 1)
@@ -81,6 +85,29 @@ func TestPost_WhatWasSignedBeforeTheGateShutDoesNotLeave(t *testing.T) {
 				t.Error("the gate was not asked before the write")
 			}
 		})
+	}
+}
+
+// ofBytes is a document of that length.
+func ofBytes(n int) string { return `{"content":"` + strings.Repeat("x", n-len(`{"content":""}`)) + `"}` }
+
+func TestPost_WhatTheSocketTakesAtOnceIsOneWrite(t *testing.T) {
+	url := newPlainServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || string(body) != ofBytes(len(body)) {
+			t.Errorf("%d bytes arrived: %v", len(body), err)
+		}
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	client, key := newClient(t, deliver.Config{Policy: deliver.Policy{AllowPrivate: loopback, AllowHTTP: true}}), newKey(t)
+	asked := func(bytes int) int64 {
+		var g gated
+		wantClass(t, client.Post(g.under(t), url+"/inbox", newDocument(t, ofBytes(bytes)), key), deliver.Delivered)
+		return g.asked.Load()
+	}
+	asked(100) // makes the connection
+	if short, long := asked(100), asked(40<<10); long != short {
+		t.Errorf("the gate was asked %d times for 40 KiB and %d times for 100 bytes", long, short)
 	}
 }
 
