@@ -89,7 +89,9 @@ func TestPost_WhatWasSignedBeforeTheGateShutDoesNotLeave(t *testing.T) {
 }
 
 // ofBytes is a document of that length.
-func ofBytes(n int) string { return `{"content":"` + strings.Repeat("x", n-len(`{"content":""}`)) + `"}` }
+func ofBytes(n int) string {
+	return `{"content":"` + strings.Repeat("x", n-len(`{"content":""}`)) + `"}`
+}
 
 func TestPost_WhatTheSocketTakesAtOnceIsOneWrite(t *testing.T) {
 	url := newPlainServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
