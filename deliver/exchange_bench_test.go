@@ -150,7 +150,7 @@ func BenchmarkExchange(b *testing.B) {
 					if by == "nethttp" {
 						client.ByTransport()
 					}
-					doc := newDocument(b, `{"content":"`+strings.Repeat("x", size-14)+`"}`)
+					doc := newDocument(b, ofBytes(size))
 					exchangeAll(b, client, scheme, doc, key)
 				})
 			}

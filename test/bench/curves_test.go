@@ -141,19 +141,18 @@ func (c curve) waiting(tb testing.TB) *results.Scenario {
 	s := newStage(tb, fleet.Seeding{Instances: busyHosts, Followers: func(int, int) bool { return false }})
 	scenario := &results.Scenario{Name: c.name}
 	filled := 0
+	unmeasured := c.runs
 	for _, rows := range c.steps {
 		s.fill(filled, rows)
 		filled = rows
 		o := &ours{stage: s, tag: besides}
-		first := 0
-		if rows == c.steps[0] {
-			first = -c.runs
-		}
-		for run := first; run < c.runs; run++ {
+		for range c.runs + unmeasured {
 			s.contender = fmt.Sprintf("%s-%d", c.name, rows)
 			figures := s.begin(o, c.deliveries)
 			tb.Logf("%s, %d: %s", c.name, rows, inWords(figures))
-			if run >= 0 {
+			if unmeasured > 0 {
+				unmeasured--
+			} else {
 				cell := scenario.Cell(fmt.Sprint(rows))
 				cell.X = float64(rows)
 				cell.Add(figures)

@@ -96,7 +96,8 @@ func (b *bench) price(rounds, senders int, span time.Duration) *results.Scenario
 	rate := func() map[string]float64 { return map[string]float64{results.Rate: b.inserts(span)} }
 	table, trigger := b.world.ringer()
 	exec("alter table " + table + " set (autovacuum_enabled = off)") // which would work in some turns only
-	worlds := []contender{
+	measured := &results.Scenario{Name: "inserts"}
+	b.rotate(measured, rounds, []contender{
 		{name: "bare", run: func() map[string]float64 {
 			disarm()
 			exec("alter table " + table + " disable trigger " + trigger)
@@ -122,19 +123,7 @@ func (b *bench) price(rounds, senders int, span time.Duration) *results.Scenario
 			}
 			return figures
 		}},
-	}
-	measured := &results.Scenario{Name: "inserts"}
-	for _, w := range worlds {
-		measured.Cell(w.name)
-	}
-	for round := range rounds {
-		for i := range worlds {
-			w := worlds[(round+i)%len(worlds)]
-			figures := w.run()
-			measured.Cell(w.name).Add(figures)
-			b.tb.Logf("%s: %s", w.name, inWords(figures))
-		}
-	}
+	})
 	return measured
 }
 

@@ -44,6 +44,8 @@ type bench struct {
 	ctx    context.Context
 	server *postgres.Server
 	world  world
+
+	contender string // that runs, for the names of profiles
 }
 
 func newBench(tb testing.TB, w world) *bench {

@@ -86,11 +86,11 @@ type contender struct {
 
 // rotate measures all contenders so many times and notes what they have shown. FEDSENDER_BENCH_ONLY is an expression for the
 // names of those that are wanted, "scenario-contender".
-func (s *stage) rotate(scenario *results.Scenario, times int, contenders []contender) {
-	s.tb.Helper()
+func (b *bench) rotate(scenario *results.Scenario, times int, contenders []contender) {
+	b.tb.Helper()
 	only, err := regexp.Compile(os.Getenv("FEDSENDER_BENCH_ONLY"))
 	if err != nil {
-		s.tb.Fatalf("FEDSENDER_BENCH_ONLY: %v", err)
+		b.tb.Fatalf("FEDSENDER_BENCH_ONLY: %v", err)
 	}
 	contenders = slices.DeleteFunc(contenders, func(c contender) bool { return !only.MatchString(scenario.Name + "-" + c.name) })
 	for _, c := range contenders { // in the order that they are shown in
@@ -99,10 +99,10 @@ func (s *stage) rotate(scenario *results.Scenario, times int, contenders []conte
 	for run := range times {
 		for i := range contenders {
 			c := contenders[(run+i)%len(contenders)]
-			s.contender = scenario.Name + "-" + c.name
+			b.contender = scenario.Name + "-" + c.name
 			figures := c.run()
 			scenario.Cell(c.name).Add(figures)
-			s.tb.Logf("%s, %s: %s", scenario.Name, c.name, inWords(figures))
+			b.tb.Logf("%s, %s: %s", scenario.Name, c.name, inWords(figures))
 		}
 	}
 }

@@ -43,8 +43,6 @@ type stage struct {
 	child    *child // the receiver
 	keyFile  string
 	settle   time.Duration // for what is written after the last answer, before the clocks are read
-
-	contender string // that runs, for the names of profiles
 }
 
 func newStage(tb testing.TB, seeding fleet.Seeding) *stage {
